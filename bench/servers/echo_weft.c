@@ -1,0 +1,50 @@
+/*
+ * Echo on weft: its shortest program, with the options that the other servers have.
+ */
+#include "servers/server.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <weft.h>
+
+static size_t echo(weft_stream *s, const uint8_t *data, size_t len) {
+    weft_stream_write(s, data, len);
+    return len;
+}
+
+/* What a handler does that replies to each message. */
+static size_t echo_per_message(weft_stream *s, const uint8_t *data, size_t len) {
+    const server_options *options = weft_stream_arg(s);
+    for (size_t at = 0; at < len;) {
+        size_t piece = len - at < options->per_message ? len - at : options->per_message;
+        if (weft_stream_write(s, data + at, piece) < 0)
+            break; /* weft closes the stream */
+        at += piece;
+    }
+    return len;
+}
+
+int main(int argc, char **argv) {
+    static const weft_protocol coalesced = {.on_data = echo};
+    static const weft_protocol per_message = {.on_data = echo_per_message};
+    server_options options;
+    server_parse(argc, argv, SERVER_PER_MESSAGE, &options);
+
+    weft_runtime_options runtime_options = {.workers = options.workers};
+    weft_listen_options listen_options = {.backlog = options.backlog};
+    weft_runtime *rt = NULL;
+    weft_listener *listener = NULL;
+    server_check(weft_runtime_create(&runtime_options, &rt), "weft_runtime_create");
+    server_check(weft_listen_with(rt, options.address_text, &listen_options,
+                                  options.per_message > 0 ? &per_message : &coalesced, &options,
+                                  &listener),
+                 "weft_listen_with");
+    server_check(weft_runtime_stop_on(rt, SIGTERM), "weft_runtime_stop_on");
+    server_check(weft_runtime_stop_on(rt, SIGINT), "weft_runtime_stop_on");
+    if (options.idle_thread)
+        server_start_idle_thread();
+    server_announce(weft_listener_address(listener));
+    server_check(weft_runtime_run(rt), "weft_runtime_run");
+    weft_runtime_destroy(rt);
+    return EXIT_SUCCESS;
+}

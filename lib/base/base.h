@@ -1,0 +1,42 @@
+/* The ground floor: what every other room of the house stands on.
+ *
+ * os.h      every system call, -errno instead of errno, and the one seam where tests inject faults
+ * atomic.h  C11 atomics, each of them a yield point in test builds
+ * clock.h   CLOCK_MONOTONIC and the cycle counter that saves most reads of it
+ * mem.h     one door to the allocator (jemalloc's sized calls when the program links it)
+ * list.h    intrusive circular lists
+ * log.h     one line per event: what, where, why, what next
+ * process.h facts about the process: forked?, which thread is this?
+ * mutant.h  seeded bugs that the tests must catch
+ */
+#ifndef WEFT_LIB_BASE_H
+#define WEFT_LIB_BASE_H
+
+#include "base/atomic.h"
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/mutant.h"
+#include "base/os.h"
+#include "base/process.h"
+
+#include <stddef.h>
+
+/* Threads that write side by side stay this far apart: two lines, because the adjacent-line
+ * prefetcher of x86 pulls pairs. */
+#define WEFT_CACHE_ALIGNED __attribute__((aligned(128)))
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* Kept out of the callers that would otherwise save registers for it on their fast path. */
+#define OUT_OF_LINE __attribute__((noinline, cold))
+
+#define array_length(a) (sizeof(a) / sizeof((a)[0]))
+
+/* The object that holds this member. */
+#define container_of(pointer, type, member)                                                        \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+
+#endif

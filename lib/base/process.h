@@ -1,0 +1,30 @@
+/* Facts about the process and its threads. */
+#ifndef WEFT_LIB_BASE_PROCESS_H
+#define WEFT_LIB_BASE_PROCESS_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A word that the kernel clears in a forked child (madvise(2), MADV_WIPEONFORK): selectors and
+ * workers cannot be shared with a copy of the process, so every call there is refused. */
+extern const uint8_t *process_alive;
+
+/* Called by every constructor; cheap after the first time. 0 or -errno. */
+int process_prepare(void);
+
+static inline bool process_is_forked(void) {
+    return __builtin_expect(*process_alive == 0, 0);
+}
+
+/* May the number be watched at all? Not SIGKILL, SIGSTOP, the synchronous faults, the C library's
+ * own, or what is no signal. */
+bool signal_is_watchable(int signo);
+
+/* Everything blocked but the synchronous faults: the mask of each thread that weft creates. */
+void signal_mask_of_own_threads(sigset_t *ret_set);
+
+/* The calling thread's name, for messages; at most 16 bytes with the NUL. */
+void thread_name_self(char name[16]);
+
+#endif

@@ -1,0 +1,90 @@
+/* System calls without the C library's wrapper, for the three of the fast path.
+ *
+ * recv, send and epoll_wait are cancellation points (pthreads(7)): in a process with threads, glibc
+ * turns asynchronous cancellation on and off around each, about 30 instructions and two atomic
+ * operations a call. weft's threads are never cancelled. docs/decisions has the figures.
+ *
+ * Sanitizer builds use the wrappers, which is where their interceptors are. */
+#ifndef WEFT_LIB_BASE_SYSCALL_H
+#define WEFT_LIB_BASE_SYSCALL_H
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SYSCALL_WRAPPED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+#define SYSCALL_WRAPPED 1
+#endif
+#endif
+
+#if !defined(SYSCALL_WRAPPED) && defined(__x86_64__)
+
+/* Linux's x86-64 convention (syscall(2)): rcx and r11 are lost, the result is in rax, -errno
+ * included. */
+static inline long syscall_raw(long number, long a, long b, long c, long d, long e, long f) {
+    long result;
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+#elif !defined(SYSCALL_WRAPPED) && defined(__aarch64__)
+
+static inline long syscall_raw(long number, long a, long b, long c, long d, long e, long f) {
+    register long x8 __asm__("x8") = number;
+    register long x0 __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    register long x4 __asm__("x4") = e;
+    register long x5 __asm__("x5") = f;
+    __asm__ volatile("svc 0"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                     : "memory");
+    return x0;
+}
+
+#elif !defined(SYSCALL_WRAPPED)
+#define SYSCALL_WRAPPED 1
+#endif
+
+/* >= 0 or -errno. */
+static inline ssize_t syscall_recv(int fd, void *buffer, size_t size, int flags) {
+#ifdef SYSCALL_WRAPPED
+    ssize_t n = recv(fd, buffer, size, flags);
+    return n < 0 ? -errno : n;
+#else
+    return syscall_raw(SYS_recvfrom, fd, (long)buffer, (long)size, flags, 0, 0);
+#endif
+}
+
+static inline ssize_t syscall_send(int fd, const void *data, size_t size, int flags) {
+#ifdef SYSCALL_WRAPPED
+    ssize_t n = send(fd, data, size, flags);
+    return n < 0 ? -errno : n;
+#else
+    return syscall_raw(SYS_sendto, fd, (long)data, (long)size, flags, 0, 0);
+#endif
+}
+
+static inline int syscall_epoll_wait(int fd, struct epoll_event *events, int capacity, int timeout_ms) {
+#ifdef SYSCALL_WRAPPED
+    int n = epoll_wait(fd, events, capacity, timeout_ms);
+    return n < 0 ? -errno : n;
+#else
+    return (int)syscall_raw(SYS_epoll_pwait, fd, (long)events, capacity, timeout_ms, 0, 0);
+#endif
+}
+
+#endif

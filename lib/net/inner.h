@@ -1,0 +1,260 @@
+/* What the files of net/ share.
+ *
+ *   address.c  text to sockaddr and back          stream.c  a stream's life: open, service, end
+ *   listener.c listening, from any thread         input.c   socket -> scratch -> on_data, what it left
+ *   accept.c   one acceptor per worker and        output.c  writes -> worker's buffer -> one send ->
+ *              listener: accept, place, pause               what the kernel refused
+ *   part.c     net's state in every worker        clock.c   idle, close and linger deadlines
+ *   access.c   getters                            shed.c    the memory limit over all streams
+ *
+ * The way of a byte in: stream_ready() -> os_recv() into the worker's scratch -> on_data.
+ * The way of a byte out: weft_stream_write() -> the worker's output buffer -> one os_send() when the
+ * callback returns; what the kernel refuses -> the stream's own chain, and WRITE is asked for.
+ *
+ * Callbacks never nest and never run inside a call of the program's. What a call wants done is
+ * noted in the stream's flags, and the stream is put on one of two lists of its worker: `dirty`,
+ * served at the end of this iteration (output, interest, end), or `later`, served in the next one
+ * (open, left-over input, drain). A stream that has ended stays in memory until the end of the
+ * iteration that called its on_close. */
+#ifndef WEFT_LIB_NET_INNER_H
+#define WEFT_LIB_NET_INNER_H
+
+#include "runtime/runtime.h"
+
+#include "weft/stream.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+
+enum {
+    NET_OUTPUT = 64 << 10,         /* bytes of the worker's output buffer */
+    NET_HIGH_WATER = 256 << 10,    /* defaults of weft_protocol */
+    NET_MAX_PENDING = 16 << 20,
+    NET_MAX_UNCONSUMED = 1 << 20,
+};
+#define NET_CLOSE_TIMEOUT_NS (10 * NSEC_PER_SEC)
+#define NET_LINGER_NS NSEC_PER_SEC
+
+/* Stream flags. A stream without any of them but OPENED takes the fast path. */
+enum {
+    STREAM_OPENED = 1u << 0,   /* on_open has been called */
+    STREAM_IDLE = 1u << 1,     /* has an idle timeout: activity is noted */
+    STREAM_STRICT = 1u << 2,   /* limits below the worker's buffer: every write is counted */
+    STREAM_PAUSED = 1u << 3,   /* by the program */
+    STREAM_CHOKED = 1u << 4,   /* by high_water */
+    STREAM_KEPT = 1u << 5,     /* input that on_data left */
+    STREAM_UNSENT = 1u << 6,   /* output that the kernel refused, or that waits for the flush */
+    STREAM_BLOCKED = 1u << 7,  /* the kernel's buffer is full: WRITE is asked for */
+    STREAM_EOF = 1u << 8,      /* recv said 0 */
+    STREAM_EOF_TOLD = 1u << 9, /* on_eof has been called */
+    STREAM_REFUSED = 1u << 10, /* a write was: further ones fail until on_drain */
+    STREAM_DRAIN = 1u << 11,   /* on_drain is owed once output fell below the mark */
+    STREAM_SHUT = 1u << 12,    /* the program half-closed */
+    STREAM_SHUT_SENT = 1u << 13, /* and the kernel was told */
+    STREAM_CLOSING = 1u << 14, /* flush, then linger */
+    STREAM_LINGER = 1u << 15,  /* half-closed; input is discarded until the peer's end */
+    STREAM_ENDED = 1u << 16,   /* out of the selector; on_close is owed */
+    STREAM_RESET = 1u << 17,   /* the socket closes with a reset */
+    STREAM_SHOW = 1u << 18,    /* later: show left-over input and a withheld end of input */
+    STREAM_LISTED = 1u << 19,  /* on `dirty` or `later` */
+    STREAM_STOP_TOLD = 1u << 20,
+    STREAM_TIMED = 1u << 21,   /* closing, and its deadline runs */
+    STREAM_UNCHOKED = 1u << 22, /* high_water does not pause its reading */
+    STREAM_FAST = STREAM_OPENED,
+};
+
+/* Flags that do not matter on the fast path. */
+#define STREAM_FAST_MASK (~(uint32_t)(STREAM_IDLE | STREAM_UNCHOKED))
+
+struct block { /* of unsent output */
+    struct block *next;
+    size_t capacity, start, end;
+    uint8_t data[];
+};
+
+struct output {
+    struct block *first, *last;
+    size_t bytes;
+};
+
+struct kept { /* input that on_data left: data[start, end) */
+    size_t capacity, start, end;
+    uint8_t data[];
+};
+
+struct stream_clock {
+    weft_timer timer;
+    weft_stream *stream;
+    uint64_t idle_ns;   /* 0: none */
+    uint64_t active_ns; /* when a byte last moved */
+};
+
+struct net_worker;
+
+/* One allocation, the program's state behind it. The first line is what an event touches. */
+struct weft_stream {
+    struct worker_source source;
+    struct net_worker *net;
+    const weft_protocol *protocol;
+    void *arg;
+    int fd;
+    int error;
+    uint32_t flags;
+    uint32_t interest; /* epoll bits in the selector now */
+    struct output *out;
+    struct kept *in;
+
+    struct list link;    /* all streams of the worker */
+    struct list service; /* dirty or later */
+    struct stream_clock *clock;
+    weft_listener *listener;
+    max_align_t state[];
+};
+
+/* One per worker and listener. */
+struct acceptor {
+    struct worker_source source;
+    weft_worker *worker;
+    weft_listener *listener;
+    weft_timer retry;
+    weft_task resume_task;
+    _Atomic uint32_t resume_posted;
+    _Atomic uint32_t waiting; /* for the listener's streams to become fewer than its limit */
+};
+
+/* What those who place streams saw of a worker, to tell a busy one from one that is stuck. */
+struct glance {
+    _Atomic uint64_t iterations; /* its count when it was looked at last, */
+    _Atomic uint64_t cycles;     /* and when that was */
+    _Atomic uint64_t fresh;      /* when it was last known to have gone round shortly before; 0: not */
+};
+
+struct weft_listener {
+    struct runtime_owned owned;
+    weft_runtime *runtime;
+    const weft_protocol *protocol;
+    void *arg;
+    int fd;
+    bool is_foreign; /* handed in by the program: others may share it */
+    bool fd_retired; /* somebody else closes the fd */
+    _Atomic uint32_t closed;
+    _Atomic uint32_t pause_logged;
+    unsigned max_streams;
+    _Atomic uint32_t streams; /* open, on their way, or about to be accepted */
+    unsigned acceptor_count;
+    char address[80];
+    struct acceptor acceptors[];
+};
+
+/* Net's state in a worker. */
+struct net_worker {
+    weft_worker *worker;
+    uint8_t *scratch;
+    uint8_t *output;      /* what the running callback of `current` wrote */
+    size_t output_length;
+    weft_stream *current; /* whose callback runs */
+    struct list dirty, later, streams;
+    struct worker_job later_job;
+    bool stopping;
+
+    /* Any thread. */
+    _Atomic uint32_t assigned; /* streams here or handed over to here: what placing looks at */
+    struct glance glance;
+    _Atomic uint32_t shed_posted;
+    weft_task shed_task;
+};
+
+extern const struct worker_part net_part;
+
+static inline struct net_worker *net_of(weft_worker *w) {
+    return worker_part_state(w, &net_part);
+}
+
+/* address.c */
+struct address {
+    struct sockaddr_storage storage;
+    socklen_t size;
+    bool any; /* ":port": IPv6 with IPv4, or IPv4 alone where there is no IPv6 */
+};
+int address_parse(const char *text, struct address *ret_address);
+int address_format(const struct sockaddr_storage *storage, char *buffer, size_t size);
+int protocol_check(const weft_protocol *protocol);
+
+/* accept.c */
+void acceptor_init(struct acceptor *a, weft_listener *l, weft_worker *w);
+int acceptor_watch(struct acceptor *a);
+void acceptor_unwatch(struct acceptor *a);
+void listener_stream_gone(weft_listener *l);
+
+/* stream.c */
+int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol, void *arg,
+                  weft_listener *listener, weft_stream **ret_stream);
+void stream_open(weft_stream *s);
+void stream_stop(weft_stream *s);
+void stream_end(weft_stream *s, int error); /* on_close follows; error < 0 resets the connection */
+void stream_expire(weft_stream *s);
+void stream_service_soon(weft_stream *s);   /* at the end of this iteration */
+void stream_service_later(weft_stream *s);  /* in the next */
+void stream_settle(weft_stream *s);         /* after anything that may change what it waits for */
+void streams_flush(struct net_worker *net);
+void streams_later(struct worker_job *job);
+
+/* A callback of s runs between these two: its writes gather in the worker's output buffer. */
+void stream_enter(weft_stream *s);
+void stream_leave(weft_stream *s);
+
+/* input.c */
+void stream_ready(struct worker_source *source, uint32_t epoll_events);
+void stream_show_kept(weft_stream *s);
+void stream_tell_eof(weft_stream *s);
+void stream_drop_kept(weft_stream *s);
+
+/* output.c */
+void output_gathered_send(weft_stream *s); /* the worker's buffer, when the callback returns */
+void output_send(weft_stream *s);          /* the stream's own chain */
+void output_drop(weft_stream *s);
+void output_sent_all(weft_stream *s);      /* shutdown or close may have waited for it */
+bool output_is_below_mark(const weft_stream *s);
+size_t output_pending(const weft_stream *s);
+
+/* clock.c */
+int stream_clock_idle(weft_stream *s, uint64_t idle_ns);
+int stream_clock_deadline(weft_stream *s, uint64_t delay_ns);
+void stream_clock_stop(weft_stream *s);
+/* The worker's last reading of the clock will do if it is not old: callbacks may have run long. */
+static inline void stream_note_activity(weft_stream *s) {
+    weft_worker *w = s->net->worker;
+    if (clock_cycles() - w->clock_cycles - 1 >= CLOCK_STALE_CYCLES - 1)
+        (void)worker_clock_read(w);
+    if (!MUTANT("net-idle-deaf"))
+        s->clock->active_ns = w->clock_ns;
+}
+
+/* shed.c */
+void net_hold(weft_stream *s, size_t bytes);
+void net_unhold(weft_stream *s, size_t bytes);
+void net_shed(weft_task *task);
+
+static inline bool stream_may_read(const weft_stream *s) {
+    if (MUTANT("net-closed-still-read"))
+        return (s->flags & (STREAM_PAUSED | STREAM_CHOKED | STREAM_EOF)) == 0;
+    return (s->flags & (STREAM_PAUSED | STREAM_CHOKED | STREAM_EOF | STREAM_CLOSING | STREAM_ENDED)) == 0;
+}
+
+static inline size_t stream_high_water(const weft_stream *s) {
+    return s->protocol->high_water ? s->protocol->high_water : NET_HIGH_WATER;
+}
+
+static inline size_t stream_max_pending(const weft_stream *s) {
+    return s->protocol->max_pending ? s->protocol->max_pending : NET_MAX_PENDING;
+}
+
+static inline size_t stream_max_unconsumed(const weft_stream *s) {
+    return s->protocol->max_unconsumed ? s->protocol->max_unconsumed : NET_MAX_UNCONSUMED;
+}
+
+/* The owner's thread, a live stream: what every call on a stream asks first. */
+int stream_check(const weft_stream *s, const char *call);
+
+#endif

@@ -1,0 +1,362 @@
+/* A stream's life: created, opened, served, ended, freed. */
+#include "net/inner.h"
+
+static size_t size_of(const weft_protocol *p) {
+    return sizeof(weft_stream) + p->state_size;
+}
+
+int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol, void *arg,
+                  weft_listener *listener, weft_stream **ret_stream) {
+    weft_stream *s = mem_zalloc(size_of(protocol));
+    if (!s)
+        return -ENOMEM;
+    s->source.ready = stream_ready;
+    s->net = net;
+    s->protocol = protocol;
+    s->arg = arg;
+    s->fd = fd;
+    s->listener = listener;
+    s->interest = EPOLLIN;
+    if (stream_high_water(s) <= NET_OUTPUT || stream_max_pending(s) <= NET_OUTPUT)
+        s->flags |= STREAM_STRICT;
+    if (!listener && (protocol->flags & WEFT_STREAM_PAUSE) == 0)
+        s->flags |= STREAM_UNCHOKED;
+    list_init(&s->service);
+    int r = worker_source_add(net->worker, fd, EPOLLIN, &s->source);
+    if (r == 0 && protocol->idle_timeout_ns) {
+        r = stream_clock_idle(s, protocol->idle_timeout_ns);
+        if (r < 0)
+            selector_unregister(net->worker->selector, fd);
+    }
+    if (r < 0) {
+        mem_free(s, size_of(protocol));
+        return r;
+    }
+    list_append(&net->streams, &s->link);
+    worker_hold(net->worker);
+    stat_add(&net->worker->stats.streams_open, 1);
+    *ret_stream = s;
+    return 0;
+}
+
+/* Callbacks. */
+
+void stream_enter(weft_stream *s) {
+    s->net->current = s;
+}
+
+void stream_leave(weft_stream *s) {
+    struct net_worker *net = s->net;
+    if (net->output_length)
+        output_gathered_send(s);
+    if ((s->flags & STREAM_ENDED) == 0)
+        output_send(s); /* what did not fit into the worker's buffer */
+    net->current = NULL;
+    stream_settle(s);
+}
+
+void stream_open(weft_stream *s) {
+    s->flags |= STREAM_OPENED;
+    if (!s->protocol->on_open)
+        return;
+    stream_enter(s);
+    s->protocol->on_open(s);
+    stream_leave(s);
+}
+
+void stream_stop(weft_stream *s) {
+    if (s->flags & (STREAM_ENDED | STREAM_STOP_TOLD))
+        return;
+    s->flags |= STREAM_STOP_TOLD;
+    if ((s->flags & (STREAM_OPENED | STREAM_CLOSING)) == 0)
+        stream_open(s);
+    if (s->flags & (STREAM_ENDED | STREAM_CLOSING))
+        return;
+    if (!s->protocol->on_stop) {
+        weft_stream_close(s);
+        return;
+    }
+    stream_enter(s);
+    s->protocol->on_stop(s);
+    stream_leave(s);
+}
+
+/* Lists of those who want something done. */
+
+static void list_on(weft_stream *s, struct list *list) {
+    if (s->flags & STREAM_LISTED)
+        return;
+    s->flags |= STREAM_LISTED;
+    list_append(list, &s->service);
+}
+
+void stream_service_soon(weft_stream *s) {
+    list_on(s, &s->net->dirty);
+    worker_want_flush(s->net->worker);
+}
+
+void stream_service_later(weft_stream *s) {
+    list_on(s, &s->net->later);
+    worker_defer(s->net->worker, &s->net->later_job);
+}
+
+/* What should the selector look at? A stream that waits for nothing still hears of errors, edge
+ * triggered: a hang-up that is not acted upon would otherwise be reported for ever. */
+static uint32_t wanted_interest(const weft_stream *s) {
+    uint32_t wanted = 0;
+    if (s->flags & STREAM_BLOCKED)
+        wanted |= EPOLLOUT;
+    if (s->flags & STREAM_LINGER || stream_may_read(s))
+        wanted |= EPOLLIN;
+    if (MUTANT("net-hang-up-spin"))
+        return wanted;
+    return wanted ? wanted : (uint32_t)EPOLLET;
+}
+
+static void update_interest(weft_stream *s) {
+    uint32_t wanted = wanted_interest(s);
+    if (wanted == s->interest)
+        return;
+    int r = selector_modify_raw(s->net->worker->selector, s->fd, wanted);
+    if (r < 0)
+        stream_end(s, r); /* the program closed our fd: nothing can be waited for any more */
+    else
+        s->interest = wanted;
+}
+
+static uint64_t close_timeout(const weft_stream *s) {
+    return s->protocol->close_timeout_ns ? s->protocol->close_timeout_ns : NET_CLOSE_TIMEOUT_NS;
+}
+
+/* Closing: flush, half-close, wait for the peer's end. Each wait has a deadline; where there is no
+ * memory for one, the stream ends instead, or its peer could keep it for ever. */
+static void advance_closing(weft_stream *s) {
+    stream_drop_kept(s);
+    if (s->flags & STREAM_LINGER)
+        return;
+    if (s->flags & STREAM_UNSENT) {
+        if ((s->flags & STREAM_TIMED) == 0 && stream_clock_deadline(s, close_timeout(s)) < 0)
+            stream_end(s, -ENOMEM);
+        s->flags |= STREAM_TIMED;
+        return;
+    }
+    if (s->flags & STREAM_EOF) {
+        stream_end(s, 0);
+        return;
+    }
+    if (MUTANT("net-no-linger")) {
+        stream_end(s, 0);
+        return;
+    }
+    s->flags |= STREAM_SHUT;
+    output_sent_all(s);
+    s->flags |= STREAM_LINGER;
+    if (stream_clock_deadline(s, NET_LINGER_NS) < 0)
+        stream_end(s, 0);
+}
+
+void stream_settle(weft_stream *s) {
+    if (s->flags & STREAM_ENDED || s->net->current == s)
+        return;
+    if ((s->flags & STREAM_CHOKED) && output_is_below_mark(s)) {
+        s->flags &= ~(uint32_t)STREAM_CHOKED;
+        s->flags |= MUTANT("net-unchoked-unshown") ? 0 : STREAM_SHOW;
+    }
+    if (s->flags & STREAM_CLOSING)
+        advance_closing(s);
+    else if ((s->flags & STREAM_UNSENT) == 0)
+        output_sent_all(s);
+    if (s->flags & STREAM_ENDED)
+        return;
+    update_interest(s);
+    if ((s->flags & STREAM_SHOW) || ((s->flags & STREAM_DRAIN) && output_is_below_mark(s)))
+        stream_service_later(s);
+}
+
+/* End. */
+
+void stream_end(weft_stream *s, int error) {
+    if (s->flags & STREAM_ENDED)
+        return;
+    s->flags |= STREAM_ENDED;
+    s->error = error;
+    if (error < 0)
+        s->flags |= STREAM_RESET;
+    selector_unregister(s->net->worker->selector, s->fd);
+    stream_clock_stop(s);
+    output_drop(s);
+    if (s->net->current == s)
+        s->net->output_length = 0;
+    stream_service_soon(s);
+}
+
+/* The grace time is over. One that only waits for the peer's end has done all it promised. */
+void stream_expire(weft_stream *s) {
+    stream_end(s, s->flags & STREAM_LINGER && !MUTANT("net-linger-expires") ? 0 : -ESHUTDOWN);
+}
+
+static void close_socket(weft_stream *s) {
+    if (s->flags & STREAM_RESET) {
+        const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+        (void)os_setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    }
+    os_close(s->fd);
+    s->fd = -1;
+}
+
+/* on_close, then everything goes. Only from the two lists: no callback of s can be running. */
+static void finish(weft_stream *s) {
+    struct net_worker *net = s->net;
+    if (s->protocol->on_close) {
+        stream_enter(s);
+        s->protocol->on_close(s, s->error);
+        net->current = NULL;
+    }
+    close_socket(s);
+    stream_drop_kept(s);
+    list_remove(&s->link);
+    list_remove(&s->service);
+    stat_sub(&net->worker->stats.streams_open, 1);
+    atom_sub(&net->assigned, 1, relaxed);
+    if (s->listener)
+        listener_stream_gone(s->listener);
+    mem_free(s, size_of(s->protocol));
+    worker_release(net->worker);
+}
+
+/* Service. */
+
+void streams_flush(struct net_worker *net) {
+    /* Those that wait for the next iteration may have output for this one. */
+    for (struct list *node = net->later.next; node != &net->later; node = node->next) {
+        weft_stream *s = container_of(node, weft_stream, service);
+        if ((s->flags & STREAM_ENDED) == 0) {
+            output_send(s);
+            stream_settle(s);
+        }
+    }
+    for (struct list *node; (node = list_pop(&net->dirty)) != NULL;) {
+        weft_stream *s = container_of(node, weft_stream, service);
+        s->flags &= ~(uint32_t)STREAM_LISTED;
+        if ((s->flags & STREAM_ENDED) == 0) {
+            output_send(s);
+            stream_settle(s);
+        }
+        if (s->flags & STREAM_ENDED)
+            finish(s);
+    }
+}
+
+static void tell_drain(weft_stream *s) {
+    s->flags &= ~(uint32_t)(STREAM_DRAIN | STREAM_REFUSED);
+    if (!s->protocol->on_drain || (s->flags & STREAM_CLOSING))
+        return;
+    stream_enter(s);
+    s->protocol->on_drain(s);
+    stream_leave(s);
+}
+
+static void show_left_over(weft_stream *s) {
+    s->flags &= ~(uint32_t)STREAM_SHOW;
+    if (s->flags & (STREAM_PAUSED | STREAM_CHOKED | STREAM_CLOSING | STREAM_ENDED))
+        return;
+    if (s->flags & STREAM_KEPT)
+        stream_show_kept(s);
+}
+
+static void show_withheld_eof(weft_stream *s) {
+    const uint32_t stand = STREAM_EOF | STREAM_EOF_TOLD | STREAM_PAUSED | STREAM_CHOKED | STREAM_CLOSING | STREAM_ENDED;
+    if ((s->flags & stand) == STREAM_EOF)
+        stream_tell_eof(s);
+}
+
+static void serve_later(weft_stream *s) {
+    if ((s->flags & (STREAM_OPENED | STREAM_CLOSING | STREAM_ENDED)) == 0)
+        stream_open(s);
+    if ((s->flags & (STREAM_DRAIN | STREAM_ENDED)) == STREAM_DRAIN && output_is_below_mark(s))
+        tell_drain(s);
+    if (s->flags & STREAM_SHOW)
+        show_left_over(s);
+    show_withheld_eof(s);
+    /* While it waited for its turn others may have written to it: they found it listed. */
+    if (!MUTANT("net-later-unflushed"))
+        stream_service_soon(s);
+    else
+        stream_settle(s);
+}
+
+void streams_later(struct worker_job *job) {
+    struct net_worker *net = container_of(job, struct net_worker, later_job);
+    struct list batch;
+    list_init(&batch);
+    list_splice(&batch, &net->later);
+    for (struct list *node; (node = list_pop(&batch)) != NULL;) {
+        weft_stream *s = container_of(node, weft_stream, service);
+        s->flags &= ~(uint32_t)STREAM_LISTED;
+        serve_later(s);
+    }
+}
+
+/* The program's calls. */
+
+void weft_stream_close(weft_stream *s) {
+    if (!s || !worker_owner_check_void(s->net->worker, "weft_stream_close"))
+        return;
+    if (s->flags & (STREAM_CLOSING | STREAM_ENDED))
+        return;
+    s->flags |= STREAM_CLOSING;
+    stream_service_soon(s);
+}
+
+void weft_stream_abort(weft_stream *s) {
+    if (!s || !worker_owner_check_void(s->net->worker, "weft_stream_abort"))
+        return;
+    if (s->flags & STREAM_ENDED)
+        return;
+    s->flags |= STREAM_RESET;
+    stream_end(s, 0);
+}
+
+static int adoptable(int fd) {
+    int type = 0, listening = 0;
+    struct sockaddr_storage peer;
+    socklen_t size = 0;
+    int r = fd < 0 ? -EBADF : os_getsockopt_int(fd, SOL_SOCKET, SO_TYPE, &type);
+    if (r < 0)
+        return r;
+    if (type != SOCK_STREAM)
+        return -EINVAL;
+    r = os_getsockopt_int(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening);
+    if (r < 0)
+        return r;
+    return listening ? -EINVAL : os_getpeername(fd, &peer, &size);
+}
+
+int weft_adopt(weft_worker *w, int fd, const weft_protocol *protocol, void *arg, weft_stream **ret_stream) {
+    int r = worker_owner_check(w, "weft_adopt");
+    if (r == 0)
+        r = protocol_check(protocol);
+    if (r == 0)
+        r = adoptable(fd);
+    if (r == 0 && runtime_is_stopping(w->runtime))
+        r = -ESHUTDOWN;
+    if (r < 0)
+        return r;
+    struct net_worker *net = net_of(w);
+    int was_blocking = os_set_nonblocking(fd);
+    if (was_blocking < 0)
+        return was_blocking;
+    weft_stream *s = NULL;
+    r = stream_create(net, fd, protocol, arg, NULL, &s);
+    if (r < 0) {
+        if (was_blocking)
+            (void)os_clear_nonblocking(fd);
+        return r;
+    }
+    atom_add(&net->assigned, 1, relaxed);
+    (void)os_setsockopt_int(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* a unix socket has no such thing */
+    stream_service_later(s);
+    if (ret_stream)
+        *ret_stream = s;
+    return 0;
+}

@@ -1,0 +1,62 @@
+/* What the files of worker/ share among themselves. */
+#ifndef WEFT_LIB_WORKER_INNER_H
+#define WEFT_LIB_WORKER_INNER_H
+
+#include "worker/worker.h"
+
+#include <string.h>
+
+enum { HOOK_BEFORE_WAIT = 0, HOOK_AFTER_WAIT = 1, HOOK_IDLE = 2, HOOK_PHASES = 3 };
+
+/* hook.c, watch.c */
+void hook_call(struct list *node);
+void hooks_release(weft_worker *w);
+void watches_release(weft_worker *w);
+
+/* timer.c */
+void timers_advance(weft_worker *w); /* decides what is due in this iteration */
+void timers_run(weft_worker *w);
+void timers_release(weft_worker *w);
+
+/* part.c */
+int parts_create(weft_worker *w);
+void parts_flush(weft_worker *w);
+void parts_stop(weft_worker *w);
+void parts_expire(weft_worker *w);
+void parts_leave(weft_worker *w);
+void parts_destroy(weft_worker *w);
+
+/* worker.c: handles that the program left behind end with their worker. */
+void worker_release_handles(weft_worker *w);
+
+/* The clock, read only if the last reading is older than a fraction of a tick. */
+uint64_t worker_clock_cached(weft_worker *w);
+
+/* retire.c: workers are registered readers of liburcu's memb flavour and run every callback inside
+ * a read-side section. */
+void rcu_thread_enter(void);
+void rcu_thread_leave(void);
+void rcu_section_enter(void);
+void rcu_section_leave(void);
+
+/* Debug builds know a queued task by a mark; release builds trust the caller. */
+#ifdef WEFT_DEBUG
+#define TASK_MARK(task) ((void *)((uintptr_t)(task) ^ UINTPTR_C(0x7765667471756575)))
+static inline void task_mark_idle(weft_task *task) {
+    task->reserved[1] = NULL;
+}
+static inline void task_mark_queued(weft_task *task) {
+    if (task->reserved[1] == TASK_MARK(task))
+        log_misuse("weft_post: task %p is queued already; post it again only after it ran", (void *)task);
+    task->reserved[1] = TASK_MARK(task);
+}
+#else
+static inline void task_mark_idle(weft_task *task) {
+    (void)task;
+}
+static inline void task_mark_queued(weft_task *task) {
+    (void)task;
+}
+#endif
+
+#endif

@@ -1,0 +1,282 @@
+#include "worker/inner.h"
+
+#include <string.h>
+
+__thread weft_worker *worker_current __attribute__((tls_model("initial-exec")));
+
+static weft_task *task_of(struct queue_node *node) {
+    return container_of(node, weft_task, reserved);
+}
+
+static void run_task(weft_worker *w, struct queue_node *node) {
+    weft_task *task = task_of(node);
+    stat_add(&w->stats.tasks, 1);
+    task_mark_idle(task);
+    task->run(task); /* may free or post its task: not touched again */
+}
+
+/* What was deferred before this iteration began; what is deferred now is for the next. */
+static void run_jobs(weft_worker *w) {
+    for (struct list *node; unlikely((node = list_pop(&w->jobs_now)) != NULL);) {
+        struct worker_job *job = container_of(node, struct worker_job, link);
+        job->run(job);
+    }
+}
+
+/* The batch is taken before anyone is called, so that a task posted by a task waits for the next
+ * iteration; what the budget leaves stays in front of it. */
+static void run_tasks(weft_worker *w) {
+    if (!w->pending)
+        w->pending = inbox_take(&w->inbox);
+    uint64_t start = clock_cycles();
+    for (unsigned n = 0; w->pending && n < WORKER_TASKS; n++) {
+        struct queue_node *node = w->pending;
+        w->pending = node->next;
+        run_task(w, node);
+        if (MUTANT("task-same-iteration") && !w->pending)
+            w->pending = inbox_take(&w->inbox);
+        if (clock_cycles() - start > WORKER_TASK_CYCLES && !MUTANT("worker-no-budget"))
+            break;
+    }
+    if (w->pending)
+        w->has_extras = true;
+}
+
+static void call_hooks(struct list *hooks) {
+    /* Each is in a list while it is called: it may stop itself or others. One that is added
+     * meanwhile waits for the next time, behind all that were there. */
+    struct list batch, called;
+    list_init(&batch);
+    list_init(&called);
+    list_splice(&batch, hooks);
+    for (struct list *node; (node = list_pop(&batch));) {
+        list_append(MUTANT("hook-added-in-between") ? hooks : &called, node);
+        hook_call(node);
+    }
+    list_splice(&called, hooks);
+    list_splice(hooks, &called);
+}
+
+static void run_hooks(weft_worker *w, unsigned phase) {
+    if (!list_is_empty(&w->hooks[phase]))
+        call_hooks(&w->hooks[phase]);
+}
+
+static void run_flush(weft_worker *w) {
+    if (!w->flush_wanted)
+        return;
+    parts_flush(w);
+    w->flush_wanted = false; /* parts serve what is asked for meanwhile */
+}
+
+static void run_disposals(weft_worker *w) {
+    struct worker_disposal *disposal;
+    while ((disposal = w->disposals) != NULL) {
+        w->disposals = disposal->next;
+        disposal->dispose(disposal);
+    }
+}
+
+static bool has_work_left(const weft_worker *w) {
+    bool pending = w->pending && !MUTANT("worker-sleeps-on-rest");
+    return pending || !list_is_empty(&w->jobs) || w->flush_wanted;
+}
+
+static uint64_t time_to_deadline(weft_worker *w) {
+    uint64_t next_ns = wheel_next_ns(&w->wheel);
+    if (next_ns == UINT64_MAX)
+        return UINT64_MAX;
+    uint64_t now_ns = worker_clock_cached(w);
+    return next_ns > now_ns ? next_ns - now_ns : 0;
+}
+
+/* How long may the next wait last? Only a wheel that holds something is worth a clock. */
+static uint64_t wait_time(weft_worker *w) {
+    if (has_work_left(w))
+        return 0;
+    return wheel_is_empty(&w->wheel) ? UINT64_MAX : time_to_deadline(w);
+}
+
+/* The idle hooks, which may make work. */
+static uint64_t wait_time_with_extras(weft_worker *w) {
+    uint64_t timeout_ns = wait_time(w);
+    if (timeout_ns == 0 || list_is_empty(&w->hooks[HOOK_IDLE]) || !queue_looks_empty(&w->inbox.queue))
+        return timeout_ns;
+    run_hooks(w, HOOK_IDLE);
+    run_flush(w);
+    run_disposals(w);
+    return wait_time(w);
+}
+
+/* How long to wait; then the word that decides between sleep and work. */
+static inline uint64_t prepare_wait(weft_worker *w) {
+    uint64_t timeout_ns = unlikely(w->has_extras) ? wait_time_with_extras(w) : UINT64_MAX;
+    return timeout_ns != 0 && inbox_arm(&w->inbox) ? timeout_ns : 0;
+}
+
+static int wait_for_events(weft_worker *w, struct epoll_event *events, uint64_t timeout_ns) {
+    uint64_t cycles = clock_cycles();
+    stat_add(&w->stats.busy_cycles, cycles - w->woke_cycles);
+    rcu_section_leave();
+    int n = selector_wait(w->selector, events, WORKER_EVENTS, timeout_ns);
+    rcu_section_enter();
+    w->woke_cycles = clock_cycles();
+    w->now_valid = false;
+    stat_add(&w->stats.iterations, 1);
+    if (timeout_ns != 0)
+        stat_add(&w->stats.waits, 1);
+    if (w->inbox.armed) {
+        /* Awake: posters need not write the eventfd any more. Nothing is pending after a sleep, so
+         * what they pushed meanwhile is the whole batch. */
+        w->pending = inbox_take(&w->inbox);
+        stat_set(&w->stats.wakeups_sent, w->inbox.wakes_owed);
+    }
+    return n;
+}
+
+static void dispatch(weft_worker *w, const struct epoll_event *events, int count) {
+    for (int i = 0; i < count; i++) {
+        struct worker_source *source = selector_live(w->selector, &events[i]);
+        if (likely(source != NULL))
+            source->ready(source, events[i].events);
+    }
+}
+
+/* What is deferred or started from here on belongs to the next iteration. */
+static void begin_extras(weft_worker *w) {
+    list_splice(&w->jobs_now, &w->jobs);
+    if (!wheel_is_empty(&w->wheel))
+        timers_advance(w);
+    run_hooks(w, HOOK_AFTER_WAIT);
+}
+
+static bool needs_extras(const weft_worker *w) {
+    bool hooks = false;
+    for (int i = 0; i < HOOK_PHASES; i++)
+        hooks = hooks || !list_is_empty(&w->hooks[i]);
+    return hooks || has_work_left(w) || !wheel_is_empty(&w->wheel);
+}
+
+static void end_extras(weft_worker *w) {
+    timers_run(w);
+    run_flush(w);
+    run_disposals(w);
+    run_hooks(w, HOOK_BEFORE_WAIT);
+    run_flush(w); /* a hook may have written or closed */
+    run_disposals(w);
+    w->has_extras = needs_extras(w);
+}
+
+/* An iteration that brings only events, as most do under load, passes by everything else with one
+ * test: whoever makes other work sets has_extras. */
+static void iterate(weft_worker *w, struct epoll_event *events) {
+    int n = wait_for_events(w, events, prepare_wait(w));
+    if (unlikely(w->has_extras))
+        begin_extras(w);
+    if (n > 0) {
+        stat_add(&w->stats.events, (uint64_t)n);
+        dispatch(w, events, n);
+    }
+    if (unlikely(w->has_extras))
+        run_jobs(w);
+    if (unlikely(w->pending || !queue_looks_empty(&w->inbox.queue)))
+        run_tasks(w);
+    if (unlikely(w->has_extras))
+        end_extras(w);
+}
+
+/* From here on posts are refused; everything accepted before runs, and may not be lost even when
+ * it posts: what it posts is refused, or accepted by a worker that is still open. */
+static void close_queue(weft_worker *w) {
+    struct queue_node *rest = NULL;
+    if (!MUTANT("worker-batch-lost-on-stop"))
+        rest = inbox_close(&w->inbox);
+    atom_store(&w->phase, WORKER_CLOSED, release);
+    for (struct queue_node *batch = w->pending; batch;) {
+        struct queue_node *node = batch;
+        batch = batch->next;
+        run_task(w, node);
+    }
+    w->pending = NULL;
+    while (rest) {
+        struct queue_node *node = rest;
+        rest = rest->next;
+        run_task(w, node);
+    }
+    run_flush(w);
+    run_disposals(w);
+}
+
+void worker_run(weft_worker *w) {
+    struct epoll_event events[WORKER_EVENTS];
+    worker_current = w;
+    os_timer_slack_minimal();
+    rcu_thread_enter();
+    rcu_section_enter();
+    w->woke_cycles = clock_cycles();
+    w->host->started(w);
+    while (!w->finish_seen)
+        iterate(w, events);
+    close_queue(w);
+    w->host->stopped(w);
+    worker_release_handles(w);
+    rcu_section_leave();
+    rcu_thread_leave();
+    worker_current = NULL;
+}
+
+void worker_run_orphans(weft_worker *w) {
+    weft_worker *outer = worker_current;
+    worker_current = w;
+    close_queue(w);
+    worker_release_handles(w);
+    worker_current = outer;
+}
+
+/* The three messages of a stop. */
+
+static void tell_if_quiet(weft_worker *w) {
+    if (w->stop_seen && w->holds == 0 && !w->quiet_told) {
+        w->quiet_told = true;
+        w->host->quiet(w);
+    }
+}
+
+void worker_release(weft_worker *w) {
+    w->holds--;
+    tell_if_quiet(w);
+}
+
+static void stop_seen(weft_task *task) {
+    weft_worker *w = container_of(task, weft_worker, stop_task);
+    w->stop_seen = true;
+    atom_store(&w->phase, WORKER_STOPPING, release);
+    worker_hold(w); /* a part that closes its last stream must not end the others' turn */
+    parts_stop(w);
+    worker_release(w);
+}
+
+static void expire_seen(weft_task *task) {
+    parts_expire(container_of(task, weft_worker, expire_task));
+}
+
+static void finish_seen(weft_task *task) {
+    container_of(task, weft_worker, finish_task)->finish_seen = true;
+}
+
+static void send_message(weft_worker *w, weft_task *task, void (*run)(weft_task *task)) {
+    task->run = run;
+    (void)worker_post(w, task); /* the queue is open until finish was seen */
+}
+
+void worker_ask_stop(weft_worker *w) {
+    send_message(w, &w->stop_task, stop_seen);
+}
+
+void worker_ask_expire(weft_worker *w) {
+    send_message(w, &w->expire_task, expire_seen);
+}
+
+void worker_ask_finish(weft_worker *w) {
+    send_message(w, &w->finish_task, finish_seen);
+}

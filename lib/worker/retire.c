@@ -1,0 +1,137 @@
+/* Retirement: liburcu's call_rcu behind weft's door (memb flavour).
+ *
+ * One reclaimer thread per process, made here rather than by liburcu, because 0.13.2 creates it
+ * with the caller's signal mask: a signal of the program could end up in it. The retiring thread
+ * names the reclaimer for the length of one call, which has two consequences: nobody else's
+ * call_rcu() in that thread is redirected, and the thread needs no registration, since
+ * registering protects a reader against losing a per-CPU reclaimer, of which weft has none.
+ * (Registering a thread that the program itself has registered would abort in liburcu.) */
+#include "worker/inner.h"
+
+#include <pthread.h>
+#include <urcu/urcu-memb.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZER 1
+#endif
+#endif
+
+#ifdef THREAD_SANITIZER
+/* liburcu is not instrumented; this is the order that a grace period makes. */
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+static char grace_period;
+#define GRACE_ACQUIRE() __tsan_acquire(&grace_period)
+#define GRACE_RELEASE() __tsan_release(&grace_period)
+#else
+#define GRACE_ACQUIRE() ((void)0)
+#define GRACE_RELEASE() ((void)0)
+#endif
+
+struct retired {
+    struct rcu_head head;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static struct call_rcu_data *_Atomic reclaimer; /* NULL until first used */
+static pthread_mutex_t reclaimer_lock = PTHREAD_MUTEX_INITIALIZER;
+static __thread bool is_reclaimer;
+static _Atomic uint64_t waiting;
+
+void rcu_thread_enter(void) {
+    urcu_memb_register_thread();
+}
+
+void rcu_thread_leave(void) {
+    urcu_memb_unregister_thread();
+}
+
+void rcu_section_enter(void) {
+    urcu_memb_read_lock();
+}
+
+void rcu_section_leave(void) {
+    GRACE_RELEASE();
+    urcu_memb_read_unlock();
+}
+
+static struct call_rcu_data *reclaimer_create(void) {
+    sigset_t all, old;
+    signal_mask_of_own_threads(&all);
+    if (os_sigmask(SIG_SETMASK, &all, &old) < 0)
+        return NULL;
+    if (MUTANT("reclaimer-takes-signals"))
+        (void)os_sigmask(SIG_SETMASK, &old, NULL);
+    struct call_rcu_data *created = urcu_memb_create_call_rcu_data(0, -1);
+    (void)os_sigmask(SIG_SETMASK, &old, NULL);
+    return created;
+}
+
+/* Made with the first use; where that fails the next one tries again. */
+static struct call_rcu_data *reclaimer_of_process(void) {
+    /* Acquire: pairs with the release below, so that the reclaimer is seen as it was made. */
+    struct call_rcu_data *r = atom_load(&reclaimer, acquire);
+    if (likely(r))
+        return r;
+    pthread_mutex_lock(&reclaimer_lock);
+    r = atom_load(&reclaimer, relaxed);
+    if (!r) {
+        r = reclaimer_create();
+        atom_store(&reclaimer, r, release);
+    }
+    pthread_mutex_unlock(&reclaimer_lock);
+    return r;
+}
+
+static void retired_run(struct rcu_head *head) {
+    struct retired *r = container_of(head, struct retired, head);
+    void (*fn)(void *) = r->fn;
+    void *arg = r->arg;
+    GRACE_ACQUIRE();
+    is_reclaimer = true;
+    mem_free(r, sizeof *r);
+    fn(arg);
+    atom_sub(&waiting, 1, relaxed);
+}
+
+int weft_retire(void (*fn)(void *arg), void *arg) {
+    if (!fn)
+        return -EINVAL;
+    int prepared = process_prepare();
+    if (prepared < 0)
+        return prepared;
+    struct call_rcu_data *mine = reclaimer_of_process();
+    if (!mine)
+        return -ENOMEM;
+    struct retired *r = mem_alloc(sizeof *r);
+    if (!r)
+        return -ENOMEM;
+    r->fn = fn;
+    r->arg = arg;
+    atom_add(&waiting, 1, relaxed);
+    GRACE_RELEASE();
+    if (MUTANT("retire-at-once")) {
+        retired_run(&r->head);
+        return 0;
+    }
+    struct call_rcu_data *others = urcu_memb_get_thread_call_rcu_data();
+    urcu_memb_set_thread_call_rcu_data(mine);
+    urcu_memb_call_rcu(&r->head, retired_run);
+    urcu_memb_set_thread_call_rcu_data(others);
+    return 0;
+}
+
+uint64_t retire_waiting(void) {
+    return atom_load(&waiting, relaxed);
+}
+
+void retire_wait(void) {
+    /* Inside a reader's section, or in a retired function, the wait would be for ourselves. */
+    if (retire_waiting() == 0 || is_reclaimer || urcu_memb_read_ongoing())
+        return;
+    urcu_memb_barrier();
+}

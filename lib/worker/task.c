@@ -1,0 +1,116 @@
+/* Posting: the public face of the inbox. */
+#include "worker/inner.h"
+
+int weft_post(weft_worker *w, weft_task *task) {
+    if (unlikely(!w || !task || !task->run))
+        return -EINVAL;
+    if (unlikely(process_is_forked()))
+        return -EPERM;
+    task_mark_queued(task);
+    int r = worker_post(w, task);
+    if (unlikely(r < 0))
+        task_mark_idle(task);
+    return r;
+}
+
+struct fn_task {
+    weft_task task;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static void fn_task_run(weft_task *task) {
+    struct fn_task *t = container_of(task, struct fn_task, task);
+    void (*fn)(void *) = t->fn;
+    void *arg = t->arg;
+    mem_free(t, sizeof *t);
+    fn(arg);
+}
+
+static struct fn_task *fn_task_create(void (*fn)(void *arg), void *arg) {
+    struct fn_task *t = mem_alloc(sizeof *t);
+    if (t)
+        *t = (struct fn_task){.task.run = fn_task_run, .fn = fn, .arg = arg};
+    return t;
+}
+
+int weft_post_fn(weft_worker *w, void (*fn)(void *arg), void *arg) {
+    if (!w || !fn)
+        return -EINVAL;
+    if (process_is_forked())
+        return -EPERM;
+    struct fn_task *t = fn_task_create(fn, arg);
+    if (!t)
+        return -ENOMEM;
+    int r = worker_post(w, &t->task);
+    if (r < 0)
+        mem_free(t, sizeof *t);
+    return r;
+}
+
+int worker_post_fn_all(weft_worker *const *workers, unsigned count, void (*fn)(void *arg), void *arg) {
+    struct fn_task *first = NULL;
+    /* All nodes before the first post: after it there is no way back. They are linked through the
+     * word that the queue will use. */
+    for (unsigned i = 0; i < count; i++) {
+        struct fn_task *t = fn_task_create(fn, arg);
+        if (!t)
+            goto no_memory;
+        if (MUTANT("broadcast-one-by-one")) {
+            (void)worker_post(workers[i], &t->task);
+            continue;
+        }
+        t->task.reserved[0] = first;
+        first = t;
+    }
+    for (unsigned i = 0; i < count && !MUTANT("broadcast-one-by-one"); i++) {
+        struct fn_task *t = first;
+        first = t->task.reserved[0];
+        (void)worker_post(workers[i], &t->task); /* the caller keeps the queues open */
+    }
+    return 0;
+
+no_memory:
+    while (first) {
+        struct fn_task *t = first;
+        first = t->task.reserved[0];
+        mem_free(t, sizeof *t);
+    }
+    return -ENOMEM;
+}
+
+/* A call: a task on the caller's stack, and a word to wait on. */
+struct call {
+    weft_task task;
+    void (*fn)(void *arg);
+    void *arg;
+    _Atomic uint32_t done;
+};
+
+static void call_run(weft_task *task) {
+    struct call *call = container_of(task, struct call, task);
+    call->fn(call->arg);
+    /* Release: pairs with the acquire in weft_call(); the caller sees what fn wrote. After the
+     * store the caller may return and its stack be anything: the wake only names the address, and
+     * a futex wake of an address where nobody waits is a no-op. */
+    atom_store(&call->done, 1, release);
+    os_futex_wake(&call->done, 1);
+}
+
+int weft_call(weft_worker *w, void (*fn)(void *arg), void *arg) {
+    if (!w || !fn)
+        return -EINVAL;
+    if (process_is_forked())
+        return -EPERM;
+    if (worker_current && worker_current->runtime == w->runtime)
+        return -EDEADLK;
+    if (atom_load(&w->phase, acquire) == WORKER_CREATED)
+        return -EAGAIN;
+    struct call call = {.task.run = call_run, .fn = fn, .arg = arg};
+    int r = worker_post(w, &call.task);
+    if (r < 0)
+        return r;
+    while (atom_load(&call.done, acquire) == 0)
+        (void)os_futex_wait(&call.done, 0);
+    return 0;
+}

@@ -1,0 +1,6 @@
+#define _GNU_SOURCE
+#include "consumer.h"
+
+int main(int argc, char **argv) {
+    return consume(argc, argv);
+}
