@@ -86,7 +86,11 @@ class Program:
 
 
 def connect(address):
-    return socket.create_connection(address, PATIENCE_S)
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+    connection.settimeout(PATIENCE_S)
+    connection.connect(address)
+    return connection
 
 
 def receive(connection, length):
@@ -99,8 +103,9 @@ def receive(connection, length):
     return b"".join(pieces)
 
 
-def echo_at_once(connection, data):
-    """Sends and receives at the same time, so that no buffer on the way can stop it."""
+def echo_greedily(connection, data):
+    """Reads only when it cannot write: every buffer on the way is full most of the time, and the
+    server, which cannot send either, has to wait in the middle of its output."""
     sent, received = 0, bytearray()
     connection.setblocking(False)
     while len(received) < len(data):
@@ -109,8 +114,8 @@ def echo_at_once(connection, data):
         check(readable or writable, f"no progress after {len(received)} of {len(data)} bytes")
         if writable:
             sent += connection.send(data[sent:sent + 100000])
-        if readable:
-            piece = connection.recv(100000)
+        else:
+            piece = connection.recv(10000)
             check(piece, "the connection ended early")
             received += piece
     connection.settimeout(PATIENCE_S)
@@ -119,19 +124,19 @@ def echo_at_once(connection, data):
 
 def exercise(address):
     """Small and large, one and many. Returns the open connections and the bytes echoed."""
-    bytes_of = random.Random(1).randbytes
+    data = random.Random(1).randbytes(16 << 20)
     connections = [connect(address) for _ in range(8)]
     for i, connection in enumerate(connections):
         connection.sendall(bytes([i]) * 10)
     for i, connection in enumerate(connections):
         check(receive(connection, 10) == bytes([i]) * 10, "somebody else's bytes")
-    echo_at_once(connections[0], bytes_of(4 << 20))
+    echo_greedily(connections[0], data)
     connections[1].sendall(b"last words")
     connections[1].shutdown(socket.SHUT_WR)
     check(receive(connections[1], 10) == b"last words", "the last words were lost")
     check(connections[1].recv(1) == b"", "no end after the end")
     connections.pop(1).close()
-    return connections, 8 * 10 + (4 << 20) + 10
+    return connections, 8 * 10 + len(data) + 10
 
 
 def close_all(connections):

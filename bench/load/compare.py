@@ -34,6 +34,7 @@ SERVERS = {
                 "libuv, uv_try_write per message"),
     "weft": ("echo_weft", [], "weft"),
     "weft_each": ("echo_weft", ["--per-message", "{size}"], "weft, a write per message"),
+    "example": ("../examples/echo", None, "examples/echo, one worker per CPU"),
 }
 
 METRICS = {  # key in the report: where weft-load says it
@@ -69,7 +70,7 @@ class Server:
         line = self.process.stdout.readline() if ready else ""
         if not line.startswith("listening on "):
             raise Failure(f"{self.name} did not start listening")
-        return line.split()[-1]
+        return line.split()[2]
 
     def end(self):
         """Ends it; False if it died before or did not end well by itself."""
@@ -166,6 +167,8 @@ def program(args, name):
 
 def server_command(args, name):
     binary, extra, _ = SERVERS[name]
+    if extra is None: # an example: its address is all that can be said
+        return [program(args, binary), "127.0.0.1:0"]
     return ([program(args, binary), "--address", "127.0.0.1:0", "--workers", str(args.workers)]
             + [word.format(size=args.size) for word in extra])
 

@@ -13,7 +13,7 @@ static const struct contender contenders[] = {
     {"wfcqueue", post_wfcqueue},
     {"lfstack", post_lfstack},
     {"mutex+list", post_mutex},
-    {"weft, load first", post_weft_load_first},
+    {"weft, guess EMPTY", post_weft_guess},
     {"weft, prefetchw", post_weft_prefetch},
     {"weft, back-off", post_weft_back_off},
 };
@@ -24,7 +24,7 @@ void table_of_queues(unsigned rounds) {
     static const struct post_load loads[] = {
         {1, POSTS, false, false}, {2, POSTS, false, false}, {4, POSTS, false, false},
         {1, POSTS, true, false},  {2, POSTS, true, false},  {4, POSTS, true, false},
-        {1, POSTS / 10, true, true},
+        {1, POSTS / 250, true, true},
     };
     for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++) {
         char title[96];

@@ -34,7 +34,7 @@ struct post_load {
 
 /* Million posts per second, from the first push to the last run. */
 double post_weft(const void *load);
-double post_weft_load_first(const void *load);
+double post_weft_guess(const void *load);
 double post_weft_prefetch(const void *load);
 double post_weft_back_off(const void *load);
 double post_wfcqueue(const void *load);

@@ -1,6 +1,7 @@
 /* weft's own queue, the shipped lib/queue, and variants of it, to see what each choice is worth:
  *
- *     WEFT_LOAD_FIRST   push loads the word before its first compare-and-swap
+ *     WEFT_GUESS_EMPTY  push tries a compare-and-swap from EMPTY before it loads anything
+ *     WEFT_PREFETCH     push asks for the word's line exclusively before it loads it
  *     WEFT_BACK_OFF     a spinning owner that took little lets the posters be for so many pauses
  *
  * Not a header of declarations: it is the body of queue_weft*.c. */
@@ -20,18 +21,19 @@ static void door_init(struct door *d) {
 }
 
 static inline int push(struct queue *q, struct queue_node *node) {
-#if defined(WEFT_LOAD_FIRST)
-#ifdef WEFT_PREFETCH
-    __asm__ volatile("prefetchw %0" : : "m"(q->head));
-#endif
-    uintptr_t head = atom_load(&q->head, relaxed);
-    do {
+#ifdef WEFT_GUESS_EMPTY
+    uintptr_t head = QUEUE_EMPTY;
+    node->next = NULL;
+    while (unlikely(!queue_try_push(q, &head, node))) {
         if (head == QUEUE_CLOSED)
             return -ESHUTDOWN;
         node->next = head > QUEUE_CLOSED ? (struct queue_node *)head : NULL; /* NOLINT */
-    } while (unlikely(!queue_try_push(q, &head, node)));
+    }
     return head == QUEUE_ARMED;
 #else
+#if defined(WEFT_PREFETCH) && defined(__x86_64__)
+    __asm__ volatile("prefetchw %0" : : "m"(q->head));
+#endif
     return queue_push(q, node);
 #endif
 }

@@ -1,5 +1,4 @@
 #define DOOR_NAME "weft_prefetch"
-#define WEFT_LOAD_FIRST 1
 #define WEFT_PREFETCH 1
 #include "micro/queue_weft.h"
 

@@ -283,7 +283,7 @@ WEFT_API int weft_selector_get_data(weft_selector *s, int fd, void **ret_data);
  * Returns: 0, or
  *          -EINVAL  s is NULL
  *          -ENOENT  fd is not registered
- *          -EPERM   in a forked child
+ *          -EPERM   a worker's selector; in a forked child
  * See:     C11 7.17.7.1, atomic_store.
  */
 WEFT_API int weft_selector_set_data(weft_selector *s, int fd, void *data);
@@ -295,8 +295,8 @@ WEFT_API int weft_selector_set_data(weft_selector *s, int fd, void *data);
  *     if (slot) ...; else ...;
  *
  * Thread:  whoever registers and unregisters fd.
- * Returns: the slot, or NULL when fd is not registered.
- * See:     mmap(2), MAP_NORESERVE: the table is one reservation, touched on demand.
+ * Returns: the slot, or NULL when fd is not registered, and for a worker's selector.
+ * See:     weft_selector_get_data(), for a load that needs no such care.
  */
 WEFT_API void **weft_selector_data(weft_selector *s, int fd);
 

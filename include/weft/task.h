@@ -106,8 +106,8 @@ WEFT_API int weft_call(weft_worker *w, void (*fn)(void *arg), void *arg);
  *     weft_selector_unregister(s, fd);        // another thread may hold data from its batch
  *     weft_retire(free, data);
  *
- * Thread:  any; it allocates, and is not for signal handlers. A foreign thread is registered on
- *          first use. fn runs on the reclaimer's thread.
+ * Thread:  any; it allocates, and is not for signal handlers. A foreign thread needs no
+ *          preparation. fn runs on the reclaimer's thread, which the first use creates.
  * Owns:    arg is fn's.
  * Returns: 0, or
  *          -EINVAL  fn is NULL

@@ -42,8 +42,12 @@ ssize_t os_read(int fd, void *buffer, size_t size) {
 }
 
 ssize_t os_write(int fd, const void *data, size_t size) {
+    ssize_t n;
     OS_SEAM(OS_WRITE);
-    return OS_RETRY(write(fd, data, size));
+    do {
+        n = syscall_write(fd, data, size);
+    } while (n == -EINTR);
+    return n;
 }
 
 int os_close(int fd) {

@@ -9,7 +9,7 @@
 #include <sys/prctl.h>
 
 static const uint8_t assumed_alive = 1;
-const uint8_t *process_alive = &assumed_alive;
+_Atomic(const uint8_t *) process_alive = &assumed_alive;
 
 static void prepare_once(void) {
     void *page = NULL;
@@ -29,7 +29,7 @@ static void prepare_once(void) {
         return;
     }
     *(uint8_t *)page = 1;
-    process_alive = page;
+    atomic_store_explicit(&process_alive, page, memory_order_release);
 }
 
 int process_prepare(void) {

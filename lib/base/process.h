@@ -3,18 +3,21 @@
 #define WEFT_LIB_BASE_PROCESS_H
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 /* A word that the kernel clears in a forked child (madvise(2), MADV_WIPEONFORK): selectors and
  * workers cannot be shared with a copy of the process, so every call there is refused. */
-extern const uint8_t *process_alive;
+extern _Atomic(const uint8_t *) process_alive;
 
 /* Called by every constructor; cheap after the first time. 0 or -errno. */
 int process_prepare(void);
 
 static inline bool process_is_forked(void) {
-    return __builtin_expect(*process_alive == 0, 0);
+    /* Relaxed: either of the two words it points to in turn says that this is no forked child. Not
+     * a yield point: nothing that threads do changes the answer. */
+    return __builtin_expect(*atomic_load_explicit(&process_alive, memory_order_relaxed) == 0, 0);
 }
 
 /* May the number be watched at all? Not SIGKILL, SIGSTOP, the synchronous faults, the C library's

@@ -21,7 +21,7 @@
  * third case. docs/memory-order.md argues each ordering; tests/model holds the model.
  *
  *   operation     thread            cost
- *   queue_push    any, also in a    one compare-and-swap (more when others push in between);
+ *   queue_push    any, also in a    a load, one compare-and-swap (more when others push between);
  *                 signal handler    lock-free: a preempted poster delays nobody
  *   queue_take    owner             one exchange, and one pass to turn the list round
  *   queue_arm     owner             one compare-and-swap
@@ -60,20 +60,20 @@ static inline bool queue_try_push(struct queue *q, uintptr_t *head, struct queue
  * still the caller's and as it was. After a 0 or a 1 the caller touches the node no more, after a 0
  * not the queue either. */
 static inline int queue_push(struct queue *q, struct queue_node *node) {
-    bool looked_armed = MUTANT("queue-wake-by-look") && atom_load(&q->head, relaxed) == QUEUE_ARMED;
     struct queue_node *before = node->next;
-    /* Guessing EMPTY saves the load that would fetch the line shared before the exchange needs it
-     * exclusive; a wrong guess costs one more round. */
-    uintptr_t head = QUEUE_EMPTY;
-    node->next = NULL;
-    while (unlikely(!queue_try_push(q, &head, node))) {
-        if (head == QUEUE_CLOSED) {
-            node->next = MUTANT("queue-refused-touched") ? NULL : before;
+    /* A load first: guessing EMPTY instead would save it when nothing is queued, and costs a failed
+     * exchange when something is (docs/decisions/001-one-word-queue.md has the figures). */
+    uintptr_t head = atom_load(&q->head, relaxed), first = head;
+    do {
+        if (unlikely(head == QUEUE_CLOSED)) {
+            if (!MUTANT("queue-refused-touched"))
+                node->next = before;
             return -ESHUTDOWN;
         }
         node->next = head > QUEUE_CLOSED ? (struct queue_node *)head : NULL; /* NOLINT */
-    }
-    return MUTANT("queue-wake-by-look") ? looked_armed : head == QUEUE_ARMED;
+    } while (unlikely(!queue_try_push(q, &head, node)));
+    /* What the exchange replaced, not what the load saw: between them the owner may have armed. */
+    return (MUTANT("queue-wake-by-look") ? first : head) == QUEUE_ARMED;
 }
 
 /* Nothing to take? A glance without ordering: what it misses is seen by queue_arm(). */
@@ -85,7 +85,7 @@ static inline bool queue_looks_empty(struct queue *q) {
  * queue was not ARMED any more. */
 struct queue_node *queue_take(struct queue *q, bool *ret_disturbed);
 
-/* True: ARMED, the owner may sleep. False: there is work. */
+/* True: ARMED, the owner may sleep. False: there is work, or the queue is closed, or armed already. */
 bool queue_arm(struct queue *q);
 
 /* Refuses every later push and returns what was accepted before, oldest first. */

@@ -2,7 +2,7 @@
 #include "runtime/runtime.h"
 
 bool gate_enter(weft_runtime *rt) {
-    uint32_t seen = atom_load(&rt->gate, relaxed);
+    uint32_t seen = atom_load(&rt->gate, acquire);
     /* Acquire: pairs with the release in gate_close(), so whoever finds it closed also sees a
      * runtime that was asked to stop. */
     do {

@@ -110,6 +110,18 @@ int weft_runtime_run(weft_runtime *rt) {
     return r < 0 ? r : weft_runtime_join(rt);
 }
 
+/* True for one caller: the runtime never ran, and from now on never will. */
+static bool end_unstarted(weft_runtime *rt) {
+    pthread_mutex_lock(&rt->lock);
+    bool unstarted = atom_load(&rt->phase, relaxed) == RUNTIME_CREATED;
+    if (unstarted) {
+        rt->joined = true;
+        atom_store(&rt->phase, RUNTIME_ENDED, release);
+    }
+    pthread_mutex_unlock(&rt->lock);
+    return unstarted;
+}
+
 /* A runtime that never ran: what was accepted runs here, in the order of the workers. */
 static void run_accepted(weft_runtime *rt) {
     runtime_stop_owned(rt);
@@ -128,8 +140,10 @@ void weft_runtime_destroy(weft_runtime *rt) {
                  weft_worker_index(worker_current));
         return;
     }
-    if (weft_runtime_join(rt) < 0)
+    if (end_unstarted(rt))
         run_accepted(rt);
+    else
+        (void)weft_runtime_join(rt);
     signals_release(rt);
     retire_wait();
     weft_runtime_unref(rt);

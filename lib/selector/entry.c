@@ -22,7 +22,8 @@ uint32_t epoll_events_of(uint32_t events) {
 /* The bits to add the entry with, should it have to be added again: what has fired stays as the
  * kernel left it, there but silent. */
 uint32_t entry_bits(struct selector_entry *e) {
-    bool is_disarmed = (atom_load(&e->meta, relaxed) & META_FIRED) && (e->epoll_events & EPOLLONESHOT);
+    bool is_disarmed =
+        (atom_load(&e->meta, relaxed) & META_FIRED) && (e->epoll_events & EPOLLONESHOT);
     return is_disarmed ? e->epoll_events & (EPOLLONESHOT | EPOLLET) : e->epoll_events;
 }
 

@@ -12,7 +12,8 @@
 #define META_SOURCE (UINT32_C(1) << 12) /* a timer, signal, process or event */
 #define META_PARKED (UINT32_C(1) << 13) /* in the parking set */
 #define META_ACTIVE (UINT32_C(1) << 14) /* in the set that is waited on */
-#define META_FIRED (UINT32_C(1) << 15)  /* a ONESHOT went off, or a source has finished: not counted */
+#define META_FIRED                                                                                 \
+    (UINT32_C(1) << 15) /* a ONESHOT went off, or a source has finished: not counted */
 
 /* One kind of source. A new kind is a new file with one of these. */
 struct source_kind {

@@ -104,7 +104,8 @@ enum { PROCESS_EPOLL_EVENTS = EPOLLIN | EPOLLONESHOT };
 /* The kernel says that the process has ended, but wait has nothing yet: a tracer comes first. */
 static int process_rearm(struct weft_selector *s, int fd) {
     const struct selector_entry *e = selector_entry_at(s, (uint32_t)fd);
-    uint64_t cookie = cookie_of(atom_load(&((struct selector_entry *)(uintptr_t)e)->meta, relaxed), fd);
+    uint64_t cookie =
+        cookie_of(atom_load(&((struct selector_entry *)(uintptr_t)e)->meta, relaxed), fd);
     return os_epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, fd, PROCESS_EPOLL_EVENTS, cookie);
 }
 

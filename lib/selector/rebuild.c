@@ -57,8 +57,9 @@ void *selector_stale(struct weft_selector *s, const struct epoll_event *event) {
     s->rebuild_refused = r < 0;
     selector_unlock(s);
     if (is_news)
-        log_line(LOG_LEVEL_WARNING, "epoll set %d holds a closed fd whose file lives on in a duplicate, and "
-                                    "making a new set failed: %s; the loop spins until it succeeds",
+        log_line(LOG_LEVEL_WARNING,
+                 "epoll set %d holds a closed fd whose file lives on in a duplicate, and "
+                 "making a new set failed: %s; the loop spins until it succeeds",
                  s->epoll_fd, weft_err_name(r));
     return data;
 }

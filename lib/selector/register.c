@@ -1,6 +1,7 @@
 #include "selector/internal.h"
 
-static const uint32_t interest_legal = WEFT_READ | WEFT_WRITE | WEFT_EDGE | WEFT_ONESHOT | WEFT_EXCLUSIVE;
+static const uint32_t interest_legal =
+    WEFT_READ | WEFT_WRITE | WEFT_EDGE | WEFT_ONESHOT | WEFT_EXCLUSIVE;
 
 static int interest_check(uint32_t events) {
     if (events & ~interest_legal)
@@ -48,7 +49,8 @@ int selector_register(struct weft_selector *s, int fd, uint32_t events, void *da
 }
 
 int selector_register_raw(struct weft_selector *s, int fd, uint32_t epoll_events, void *data) {
-    uint32_t interest = (epoll_events & EPOLLIN ? WEFT_READ : 0) | (epoll_events & EPOLLOUT ? WEFT_WRITE : 0) |
+    uint32_t interest = (epoll_events & EPOLLIN ? WEFT_READ : 0) |
+                        (epoll_events & EPOLLOUT ? WEFT_WRITE : 0) |
                         (epoll_events & EPOLLET ? WEFT_EDGE : 0);
     const struct attachment a = {META_ACTIVE | interest, epoll_events, data, NULL};
     selector_lock(s);
@@ -113,8 +115,8 @@ static int entry_resume(struct weft_selector *s, int fd, uint64_t cookie, uint32
 }
 
 /* EPOLLEXCLUSIVE can neither be changed nor acquired by EPOLL_CTL_MOD. */
-static int entry_replace(struct weft_selector *s, int fd, struct selector_entry *e, uint64_t old_cookie,
-                         uint64_t cookie, uint32_t epoll_events) {
+static int entry_replace(struct weft_selector *s, int fd, struct selector_entry *e,
+                         uint64_t old_cookie, uint64_t cookie, uint32_t epoll_events) {
     int r = os_epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);
     if (r < 0)
         return r;
@@ -126,7 +128,8 @@ static int entry_replace(struct weft_selector *s, int fd, struct selector_entry 
     return r;
 }
 
-static int entry_change(struct weft_selector *s, int fd, struct selector_entry *e, uint32_t events) {
+static int entry_change(struct weft_selector *s, int fd, struct selector_entry *e,
+                        uint32_t events) {
     uint64_t meta = atom_load(&e->meta, relaxed);
     uint32_t old = (uint32_t)meta & META_INTEREST;
     if (!(meta & (META_ACTIVE | META_PARKED)))

@@ -1,7 +1,7 @@
 #include "selector/internal.h"
 
 /* Raw events on the stack of select. */
-enum { BATCH_MAX = 256 };
+enum { BATCH_MAX = 256, LOOKS_MAX = 16 };
 
 /* A hang-up is no error: the end of a pipe, or of a peer's sending half, is how things end. */
 static uint32_t ready_events(uint32_t epoll_events) {
@@ -46,7 +46,8 @@ static bool take_event(struct weft_selector *s, struct selector_entry *e, uint32
 /* The slow way: everything but a plain event of a plain fd. Sets *ret_is_orphan when the event can
  * only come from a file that is no longer registered. */
 static bool deliver_locked(struct weft_selector *s, struct selector_entry *e,
-                           const struct epoll_event *event, weft_ready *ready, bool *ret_is_orphan) {
+                           const struct epoll_event *event, weft_ready *ready,
+                           bool *ret_is_orphan) {
     uint32_t stamp = (uint32_t)(event->data.u64 >> SELECTOR_STAMP_SHIFT);
     selector_lock(s);
     uint64_t meta = atom_load(&e->meta, relaxed);
@@ -70,8 +71,8 @@ static bool deliver(struct weft_selector *s, const struct epoll_event *event, we
      * event says may just be changing: the kernel is told before the table. */
     const uint32_t relevant = META_ACTIVE | META_SOURCE | WEFT_ONESHOT;
     uint64_t meta = atom_load(&e->meta, acquire);
-    if ((meta ^ cookie) >> SELECTOR_STAMP_SHIFT == 0 && ((uint32_t)meta & relevant) == META_ACTIVE &&
-        !(event->events & EPOLLERR)) {
+    if ((meta ^ cookie) >> SELECTOR_STAMP_SHIFT == 0 &&
+        ((uint32_t)meta & relevant) == META_ACTIVE && !(event->events & EPOLLERR)) {
         ready->data = atom_load(&e->data, acquire);
         /* As in weft_selector_get_data(): still the life that the data was read for? */
         if (meta_stamp(atom_load(&e->meta, relaxed)) == meta_stamp(meta)) {
@@ -108,31 +109,33 @@ static uint64_t time_left(uint64_t deadline) {
     return now < deadline ? deadline - now : 0;
 }
 
-/* Waits until something can be shown. Ends: what a round finds and cannot show has thereby been
- * taken, disarmed, or removed with the old set. */
-static int wait_and_deliver(struct weft_selector *s, uint64_t timeout_ns, weft_ready *ready, int capacity) {
+/* Waits until something can be shown, or the time is over. What a round finds and cannot show has
+ * thereby been taken, disarmed, or removed with the old set, so that a look without a wait also goes
+ * on for what lies behind it; but not for ever. */
+static int wait_and_deliver(struct weft_selector *s, uint64_t timeout_ns, weft_ready *ready,
+                            int capacity) {
     struct epoll_event events[BATCH_MAX];
     uint64_t left = timeout_ns;
     uint64_t deadline = UINT64_MAX;
+    int looks_left = LOOKS_MAX;
     if (timeout_ns != 0 && timeout_ns != UINT64_MAX)
         deadline = time_add(clock_now_ns(), timeout_ns);
     for (;;) {
         int count = os_epoll_wait(s->epoll_fd, events, capacity, left);
-        if (count == -EINTR || (count == 0 && left == 0))
-            return 0;
         if (count < 0)
-            return count;
+            return count == -EINTR ? 0 : count;
         int filled = deliver_batch(s, events, count, ready);
         if (filled != 0 || MUTANT("selector-loser-returns"))
             return filled;
         if (timeout_ns != 0)
             left = time_left(deadline);
-        if (count == 0 && left == 0)
+        if (left == 0 && (count == 0 || looks_left-- == 0))
             return 0;
     }
 }
 
-int weft_selector_select(weft_selector *s, uint64_t timeout_ns, weft_ready *ready, size_t capacity) {
+int weft_selector_select(weft_selector *s, uint64_t timeout_ns, weft_ready *ready,
+                         size_t capacity) {
     int r = selector_check_own(s);
     if (r < 0)
         return r;

@@ -45,20 +45,20 @@ struct selector_entry {
 };
 
 enum {
-    SEGMENT_BITS = 10, /* the first segment holds fds below 1024 */
-    SEGMENT_COUNT = 31 - SEGMENT_BITS + 1,
+    SEGMENT_FIRST = 9, /* holds fds below 1024; segment n after it those whose highest bit is n */
+    SEGMENT_COUNT = 31,
     SELECTOR_STAMP_SHIFT = 32,
     SELECTOR_GENERATION_SHIFT = 40,
 };
 
 struct weft_selector {
-    /* Immutable after create. */
-    int epoll_fd;
-    bool is_private;
-
     /* Where entry 0 would be if the segment reached down to it; 0: not allocated. Written under
      * the lock, read by anyone. */
     _Atomic uintptr_t segments[SEGMENT_COUNT];
+
+    /* Immutable after create. */
+    int epoll_fd;
+    bool is_private;
 
     _Atomic size_t count;       /* written under the lock */
     _Atomic uint32_t selecting; /* 1: a thread is in select */
@@ -66,10 +66,10 @@ struct weft_selector {
     /* Guarded by the lock. */
     WEFT_CACHE_ALIGNED pthread_mutex_t lock;
     struct selector_entry *segment_memory[SEGMENT_COUNT];
-    int parking_fd;       /* -1 until the first pause */
-    unsigned suspicions;  /* files that the kernel may still report though their entry is gone */
-    bool rebuild_refused; /* logged already */
-    uint64_t signals;     /* bit n - 1: signal n is registered here */
+    int parking_fd;         /* -1 until the first pause */
+    unsigned suspicions;    /* files that the kernel may still report though their entry is gone */
+    bool rebuild_refused;   /* logged already */
+    uint64_t signals;       /* bit n - 1: signal n is registered here */
     struct pid_table *pids; /* processes that have not finished */
 };
 
@@ -87,8 +87,8 @@ int selector_unregister_generation(struct weft_selector *s, int fd, uint32_t gen
 /* From now on the public calls refuse to change s or to select on it. Before s is shared. */
 void selector_set_private(struct weft_selector *s);
 
-/* Registers fd for exactly these epoll bits, of which EPOLLONESHOT and EPOLLEXCLUSIVE are not
- * legal: nobody would count them down. */
+/* Registers fd for exactly these epoll bits, of which EPOLLONESHOT is not legal: nobody would
+ * count it down. EPOLLEXCLUSIVE is, and forbids selector_modify_raw() (epoll_ctl(2)). */
 int selector_register_raw(struct weft_selector *s, int fd, uint32_t epoll_events, void *data);
 
 /* Changes them: one EPOLL_CTL_MOD. -ENOENT, or what epoll_ctl() says. */
@@ -103,9 +103,10 @@ static inline int selector_wait(struct weft_selector *s, struct epoll_event *buf
     return os_epoll_wait(s->epoll_fd, buffer, capacity, timeout_ns);
 }
 
+/* By the highest bit of fd, without a branch: all fds below 1024 count as having bit 9. */
 static inline unsigned selector_segment_of(uint32_t fd) {
-    const uint32_t floor = (1u << SEGMENT_BITS) - 1;
-    return 31u - (unsigned)__builtin_clz(fd | floor) - (SEGMENT_BITS - 1);
+    const uint32_t floor = (1u << (SEGMENT_FIRST + 1)) - 1;
+    return 31u ^ (unsigned)__builtin_clz(fd | floor);
 }
 
 /* The entry of an fd whose segment is known to exist.
@@ -114,7 +115,8 @@ static inline unsigned selector_segment_of(uint32_t fd) {
  * zeroes that the segment was filled with. */
 static inline struct selector_entry *selector_entry_at(struct weft_selector *s, uint32_t fd) {
     uintptr_t base = atom_load(&s->segments[selector_segment_of(fd)], acquire);
-    return (struct selector_entry *)(base + (uintptr_t)fd * sizeof(struct selector_entry)); // NOLINT
+    return (struct selector_entry *)(base +
+                                     (uintptr_t)fd * sizeof(struct selector_entry)); // NOLINT
 }
 
 /* The data of an event that selector_wait() returned, or NULL when its fd has been unregistered

@@ -1,12 +1,14 @@
 #include "selector/internal.h"
 
+#include <string.h>
+
 /* Fds of one segment: [first, first + length). */
 static uint32_t segment_first(unsigned segment) {
-    return segment == 0 ? 0 : UINT32_C(1) << (SEGMENT_BITS + segment - 1);
+    return segment == SEGMENT_FIRST ? 0 : UINT32_C(1) << segment;
 }
 
 static size_t segment_length(unsigned segment) {
-    return segment == 0 ? (size_t)1 << SEGMENT_BITS : segment_first(segment);
+    return segment == SEGMENT_FIRST ? (size_t)2 << SEGMENT_FIRST : (size_t)1 << segment;
 }
 
 static size_t segment_size(unsigned segment) {
@@ -19,10 +21,12 @@ static uintptr_t segment_base(const struct selector_entry *memory, unsigned segm
 
 /* Seeded: growth as realloc() does it. */
 static void segment_move(struct weft_selector *s) {
-    struct selector_entry *moved = mem_alloc(segment_size(0));
-    for (size_t i = 0; s->segment_memory[0] && i < segment_length(0); i++)
-        moved[i] = s->segment_memory[0][i];
-    atom_store(&s->segments[0], segment_base(moved, 0), release);
+    const struct selector_entry *from = s->segment_memory[SEGMENT_FIRST];
+    struct selector_entry *moved = mem_alloc(segment_size(SEGMENT_FIRST));
+    if (from && moved) {
+        memcpy(moved, from, segment_size(SEGMENT_FIRST));
+        atom_store(&s->segments[SEGMENT_FIRST], segment_base(moved, SEGMENT_FIRST), release);
+    }
 }
 
 /* The entry of fd, whose segment is made where there is none. */
@@ -57,7 +61,7 @@ struct selector_entry *table_find(struct weft_selector *s, int fd) {
 int table_each(struct weft_selector *s,
                int (*fn)(struct weft_selector *s, int fd, struct selector_entry *e, void *arg),
                void *arg) {
-    for (unsigned segment = 0; segment < SEGMENT_COUNT; segment++) {
+    for (unsigned segment = SEGMENT_FIRST; segment < SEGMENT_COUNT; segment++) {
         if (!s->segment_memory[segment])
             continue;
         for (size_t i = 0; i < segment_length(segment); i++) {
@@ -74,7 +78,7 @@ int table_each(struct weft_selector *s,
 }
 
 void table_free(struct weft_selector *s) {
-    for (unsigned segment = 0; segment < SEGMENT_COUNT; segment++)
+    for (unsigned segment = SEGMENT_FIRST; segment < SEGMENT_COUNT; segment++)
         mem_free(s->segment_memory[segment], segment_size(segment));
 }
 

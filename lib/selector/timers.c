@@ -47,7 +47,8 @@ static int timer_open(uint64_t timeout_ns, bool is_oneshot) {
     return r < 0 ? r : fd;
 }
 
-int weft_selector_register_timer(weft_selector *s, uint64_t timeout_ns, uint32_t flags, void *data) {
+int weft_selector_register_timer(weft_selector *s, uint64_t timeout_ns, uint32_t flags,
+                                 void *data) {
     int r = selector_check_own(s);
     if (r < 0)
         return r;

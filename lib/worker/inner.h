@@ -41,7 +41,7 @@ void rcu_section_leave(void);
 
 /* Debug builds know a queued task by a mark; release builds trust the caller. */
 #ifdef WEFT_DEBUG
-#define TASK_MARK(task) ((void *)((uintptr_t)(task) ^ UINTPTR_C(0x7765667471756575)))
+#define TASK_MARK(task) ((void *)((uintptr_t)(task) ^ (uintptr_t)UINT64_C(0x7765667471756575)))
 static inline void task_mark_idle(weft_task *task) {
     task->reserved[1] = NULL;
 }

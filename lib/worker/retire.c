@@ -89,9 +89,9 @@ static struct call_rcu_data *reclaimer_of_process(void) {
 
 static void retired_run(struct rcu_head *head) {
     struct retired *r = container_of(head, struct retired, head);
+    GRACE_ACQUIRE();
     void (*fn)(void *) = r->fn;
     void *arg = r->arg;
-    GRACE_ACQUIRE();
     is_reclaimer = true;
     mem_free(r, sizeof *r);
     fn(arg);

@@ -30,7 +30,7 @@ static struct {
     struct item items[POSTERS_MAX][EACH_MAX];
     unsigned next[POSTERS_MAX]; /* the number that is to run next */
     unsigned runs, accepted, writes, sleeps;
-    bool closed, destroyed;
+    bool destroyed;
     int successor; /* an eventfd made after the inbox was destroyed: probably the same number */
 } s;
 
@@ -38,6 +38,9 @@ static const char names[POSTERS_MAX][8] = {"poster-0", "poster-1", "poster-2"};
 
 /* What a node's link is set to after it ran: a poster that still writes there would be seen. */
 static struct queue_node poison;
+
+/* What it is before the push, and again when the push is refused. */
+static struct queue_node unposted;
 
 static int on_call(enum os_call call) {
     if (call == OS_WRITE) {
@@ -97,6 +100,7 @@ static void set_up(uint64_t seed, void (*owner)(void *arg)) {
         for (unsigned i = 0; i < s.each; i++) {
             s.items[p][i].poster = p;
             s.items[p][i].number = i;
+            s.items[p][i].node.next = &unposted;
         }
         sched_spawn(names[p], post, s.items[p]);
     }
@@ -119,7 +123,7 @@ static const char *verdict_of_items(void) {
                 return item->runs ? "a refused task ran" : "an accepted task was lost";
             if (item->runs && item->node.next != &poison)
                 return "a node was written after it ran";
-            if (!item->runs && item->node.next != NULL)
+            if (!item->runs && item->node.next != &unposted)
                 return "a refused node was touched";
         }
     return s.runs == s.accepted ? NULL : "accepted is not run";
@@ -175,7 +179,6 @@ static void owner_closes(void *arg) {
     run_batch(inbox_close(&s.inbox));
     SCHED_CHECK(queue_is_closed(&s.inbox.queue));
     SCHED_CHECK(inbox_take(&s.inbox) == NULL);
-    s.closed = true;
 }
 
 static void set_up_close(uint64_t seed) {

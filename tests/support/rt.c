@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <time.h>
+#include <unistd.h>
 
 weft_runtime *rt_create_with(const weft_runtime_options *options) {
     weft_runtime *rt = NULL;
@@ -114,6 +115,35 @@ uint64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
+}
+
+static void *echo_bytes(void *arg) {
+    const int *ends = arg;
+    char byte;
+    while (read(ends[1], &byte, 1) == 1 && write(ends[1], &byte, 1) == 1)
+        ;
+    return NULL;
+}
+
+void let_others_run(void) {
+    int ends[2];
+    char byte = 'x';
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    pthread_t thread = thread_begin(echo_bytes, ends);
+    for (int i = 0; i < 3000; i++) {
+        CHECK_EQ(write(ends[0], &byte, 1), 1);
+        CHECK_EQ(read(ends[0], &byte, 1), 1);
+    }
+    CHECK_EQ(shutdown(ends[0], SHUT_WR), 0);
+    thread_end(thread);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+bool is_blocked(int signo) {
+    sigset_t set;
+    pthread_sigmask(SIG_SETMASK, NULL, &set);
+    return sigismember(&set, signo) == 1;
 }
 
 /* --- the seam -------------------------------------------------------------------------------- */

@@ -61,6 +61,13 @@ void thread_end(pthread_t thread);
 int open_fd_count(void);
 uint64_t now_ns(void);
 
+/* Some time during which everybody else can do what they should not: a thousandfold exchange of
+ * bytes with another thread, past the seam. */
+void let_others_run(void);
+
+/* Is signo blocked in the calling thread? */
+bool is_blocked(int signo);
+
 /* --- the seam -------------------------------------------------------------------------------- */
 
 /* Counts the library's system calls, per kind and whether a thread other than the caller makes

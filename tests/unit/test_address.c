@@ -3,6 +3,8 @@
 
 #include "net/inner.h"
 
+#include <net/if.h>
+
 static bool has_ipv6(void) {
     struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
     int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);

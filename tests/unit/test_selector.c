@@ -82,9 +82,20 @@ WTEST(selector, reports_read_and_write_with_data) {
 
 WTEST(selector, refuses_bad_interest) {
     static const uint32_t bad[] = {
-        WEFT_EDGE,    WEFT_ONESHOT,   WEFT_EXCLUSIVE, WEFT_READ | WEFT_ONESHOT | WEFT_EXCLUSIVE, WEFT_READ | WEFT_TIMER,
-        WEFT_HANGUP,  WEFT_ERROR,     WEFT_FINISHED,  WEFT_READ | 1u << 12,                      WEFT_READ | 1u << 31,
-        WEFT_USER,    WEFT_PROCESS,   WEFT_SIGNAL,    WEFT_EDGE | WEFT_ONESHOT,
+        WEFT_EDGE,
+        WEFT_ONESHOT,
+        WEFT_EXCLUSIVE,
+        WEFT_READ | WEFT_ONESHOT | WEFT_EXCLUSIVE,
+        WEFT_READ | WEFT_TIMER,
+        WEFT_HANGUP,
+        WEFT_ERROR,
+        WEFT_FINISHED,
+        WEFT_READ | 1u << 12,
+        WEFT_READ | 1u << 31,
+        WEFT_USER,
+        WEFT_PROCESS,
+        WEFT_SIGNAL,
+        WEFT_EDGE | WEFT_ONESHOT,
     };
     int ends[2];
     make_pair(ends);
@@ -336,7 +347,8 @@ WTEST(selector, fills_at_most_its_capacity) {
 }
 
 WTEST(selector, timeout_is_never_early) {
-    static const uint64_t timeouts[] = {WEFT_USEC(1), WEFT_USEC(300), WEFT_MSEC(1) + 1, WEFT_MSEC(20)};
+    static const uint64_t timeouts[] = {WEFT_USEC(1), WEFT_USEC(300), WEFT_MSEC(1) + 1,
+                                        WEFT_MSEC(20)};
     weft_ready ready;
     weft_selector *s = make_selector();
     for (size_t i = 0; i < sizeof timeouts / sizeof timeouts[0]; i++) {
@@ -434,20 +446,22 @@ static int ask_forked_child(weft_selector *s, weft_event *ev, int fd) {
         weft_ready ready = {.fd = fd};
         weft_selector *other = NULL;
         weft_event *event = NULL;
-        bool is_refused = weft_selector_create(&other) == -EPERM && weft_event_create(&event) == -EPERM &&
-                          weft_event_trigger(ev) == -EPERM && weft_selector_register(s, fd, WEFT_READ, 0) == -EPERM &&
-                          weft_selector_update(s, fd, 0) == -EPERM && weft_selector_unregister(s, fd) == -EPERM &&
-                          weft_selector_register_timer(s, 1, 0, NULL) == -EPERM &&
-                          weft_selector_register_signal(s, SIGUSR1, NULL) == -EPERM &&
-                          weft_selector_register_process(s, 1, NULL) == -EPERM &&
-                          weft_selector_register_event(s, ev, NULL) == -EPERM &&
-                          weft_selector_unregister_event(s, ev) == -EPERM &&
-                          weft_selector_select(s, 0, &ready, 1) == -EPERM && weft_selector_fd(s) == -EPERM &&
-                          weft_selector_get_data(s, fd, NULL) == -EPERM &&
-                          weft_selector_set_data(s, fd, NULL) == -EPERM &&
-                          weft_selector_signal_info(s, fd, NULL) == -EPERM && !weft_selector_data(s, fd) &&
-                          !weft_selector_contains(s, fd) && !weft_selector_is_live(s, &ready) &&
-                          weft_selector_count(s) == 0 && weft_selector_is_empty(s);
+        bool is_refused =
+            weft_selector_create(&other) == -EPERM && weft_event_create(&event) == -EPERM &&
+            weft_event_trigger(ev) == -EPERM &&
+            weft_selector_register(s, fd, WEFT_READ, 0) == -EPERM &&
+            weft_selector_update(s, fd, 0) == -EPERM && weft_selector_unregister(s, fd) == -EPERM &&
+            weft_selector_register_timer(s, 1, 0, NULL) == -EPERM &&
+            weft_selector_register_signal(s, SIGUSR1, NULL) == -EPERM &&
+            weft_selector_register_process(s, 1, NULL) == -EPERM &&
+            weft_selector_register_event(s, ev, NULL) == -EPERM &&
+            weft_selector_unregister_event(s, ev) == -EPERM &&
+            weft_selector_select(s, 0, &ready, 1) == -EPERM && weft_selector_fd(s) == -EPERM &&
+            weft_selector_get_data(s, fd, NULL) == -EPERM &&
+            weft_selector_set_data(s, fd, NULL) == -EPERM &&
+            weft_selector_signal_info(s, fd, NULL) == -EPERM && !weft_selector_data(s, fd) &&
+            !weft_selector_contains(s, fd) && !weft_selector_is_live(s, &ready) &&
+            weft_selector_count(s) == 0 && weft_selector_is_empty(s);
         weft_selector_destroy(s);
         weft_event_destroy(ev);
         _exit(is_refused ? 0 : 1);

@@ -43,7 +43,8 @@ struct scene {
 };
 
 static void scene_open(struct scene *c) {
-    make_pair(c->active), make_pair(c->paused), make_pair(c->fired), make_pair(c->exclusive), make_pair(c->fresh);
+    make_pair(c->active), make_pair(c->paused), make_pair(c->fired), make_pair(c->exclusive),
+        make_pair(c->fresh);
     c->far = fcntl(c->fresh[0], F_DUPFD_CLOEXEC, 1030); /* in a segment of its own */
     CHECK(c->far >= 1030);
     c->s = make_selector();
@@ -103,8 +104,8 @@ static bool snapshot_equal(struct snapshot *a, struct snapshot *b) {
 }
 
 /* Each operation fails for N = 1, 2, ... until it makes fewer calls than that. */
-static void sweep(const char *name, void (*prepare)(struct scene *c), int (*operate)(struct scene *c),
-                  int error, int least_calls) {
+static void sweep(const char *name, void (*prepare)(struct scene *c),
+                  int (*operate)(struct scene *c), int error, int least_calls) {
     static struct snapshot before, after;
     int n = 0;
     bool is_complete = false;
@@ -126,7 +127,8 @@ static void sweep(const char *name, void (*prepare)(struct scene *c), int (*oper
             int expected = fault.failed == OS_ALLOC ? -ENOMEM : error;
             CHECK_MSG(r == expected, "%s: %s fails with %d, result %d", name, call, error, r);
             snapshot_take(&after, c.s);
-            CHECK_MSG(snapshot_equal(&before, &after), "%s: a failed %s leaves a trace", name, call);
+            CHECK_MSG(snapshot_equal(&before, &after), "%s: a failed %s leaves a trace", name,
+                      call);
             r = operate(&c);
             CHECK_MSG(r >= 0, "%s: %d after a failed %s", name, r, call);
         }

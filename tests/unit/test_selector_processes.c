@@ -36,7 +36,8 @@ static void child_reap(const struct child *c, int expected_status) {
 }
 
 WTEST(selector_processes, reports_the_wait_status_once_and_does_not_reap) {
-    static const struct child kinds[] = {{.status = 0}, {.status = 7}, {.status = 255}, {.signo = SIGKILL}, {.signo = SIGTERM}};
+    static const struct child kinds[] = {
+        {.status = 0}, {.status = 7}, {.status = 255}, {.signo = SIGKILL}, {.signo = SIGTERM}};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         struct child c = kinds[i];
         child_start(&c);

@@ -63,12 +63,13 @@ static void *next_tag(void) {
 }
 
 static uint32_t random_interest(void) {
-    static const uint32_t extras[] = {0, 0, 0, WEFT_EDGE, WEFT_ONESHOT, WEFT_EDGE | WEFT_ONESHOT, WEFT_EXCLUSIVE};
+    static const uint32_t extras[] = {
+        0, 0, 0, WEFT_EDGE, WEFT_ONESHOT, WEFT_EDGE | WEFT_ONESHOT, WEFT_EXCLUSIVE};
     uint32_t events = below(4); /* READ and WRITE are the lowest bits */
     if (events == 0 && below(4) != 0)
         return 0;
     events |= extras[below(sizeof extras / sizeof extras[0])];
-    return below(50) == 0 ? events | (WEFT_TIMER << below(8)) : events;
+    return below(50) == 0 ? events | ((uint32_t)WEFT_TIMER << below(8)) : events;
 }
 
 static bool is_valid(uint32_t events) {
@@ -88,11 +89,13 @@ static bool is_counted(const struct slot *p) {
 
 static uint32_t bits_of(const struct slot *p) {
     uint32_t e = p->interest;
-    uint32_t private_bits = (e & WEFT_EDGE ? (uint32_t)EPOLLET : 0) | (e & WEFT_ONESHOT ? (uint32_t)EPOLLONESHOT : 0) |
+    uint32_t private_bits = (e & WEFT_EDGE ? (uint32_t)EPOLLET : 0) |
+                            (e & WEFT_ONESHOT ? (uint32_t)EPOLLONESHOT : 0) |
                             (e & WEFT_EXCLUSIVE ? (uint32_t)EPOLLEXCLUSIVE : 0);
     if (p->fired)
         return private_bits;
-    return private_bits | (e & WEFT_READ ? (uint32_t)EPOLLIN : 0) | (e & WEFT_WRITE ? (uint32_t)EPOLLOUT : 0) |
+    return private_bits | (e & WEFT_READ ? (uint32_t)EPOLLIN : 0) |
+           (e & WEFT_WRITE ? (uint32_t)EPOLLOUT : 0) |
            ((e & WEFT_READ) && !(e & WEFT_EXCLUSIVE) ? (uint32_t)EPOLLRDHUP : 0);
 }
 
@@ -170,9 +173,7 @@ static void slot_traffic(struct slot *p) {
     if (!p->is_open || !p->peer_open)
         return;
     switch (below(4)) {
-    case 0:
-        (void)!read(p->fd, bytes, sizeof bytes);
-        break;
+    case 0: (void)!read(p->fd, bytes, sizeof bytes); break;
     case 1:
         if (below(8) == 0) {
             close(p->peer);
@@ -183,9 +184,7 @@ static void slot_traffic(struct slot *p) {
         if (below(8) == 0)
             shutdown(p->peer, SHUT_WR);
         break;
-    default:
-        (void)!send(p->peer, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-        break;
+    default: (void)!send(p->peer, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT); break;
     }
 }
 
@@ -193,14 +192,15 @@ static void slot_traffic(struct slot *p) {
 static uint32_t expected_events(const struct slot *p) {
     if (!is_in_kernel(p) || p->fired)
         return 0;
-    struct pollfd poll_fd = {.fd = p->fd, .events = (short)((p->interest & WEFT_READ ? POLLIN : 0) |
-                                                            (p->interest & WEFT_WRITE ? POLLOUT : 0))};
+    struct pollfd poll_fd = {.fd = p->fd,
+                             .events = (short)((p->interest & WEFT_READ ? POLLIN : 0) |
+                                               (p->interest & WEFT_WRITE ? POLLOUT : 0))};
     if ((p->interest & WEFT_READ) && !(p->interest & WEFT_EXCLUSIVE))
         poll_fd.events |= POLLRDHUP;
     SAY(poll(&poll_fd, 1, 0) >= 0);
     int r = poll_fd.revents;
-    return (r & POLLIN ? WEFT_READ : 0u) | (r & POLLOUT ? WEFT_WRITE : 0u) | (r & POLLERR ? WEFT_ERROR : 0u) |
-           (r & (POLLHUP | POLLRDHUP) ? WEFT_HANGUP : 0u);
+    return (r & POLLIN ? WEFT_READ : 0u) | (r & POLLOUT ? WEFT_WRITE : 0u) |
+           (r & POLLERR ? WEFT_ERROR : 0u) | (r & (POLLHUP | POLLRDHUP) ? WEFT_HANGUP : 0u);
 }
 
 static const weft_ready *ready_of(const weft_ready *ready, int count, int fd) {
@@ -257,7 +257,8 @@ static void look_at_all(void) {
 
 /* The number is closed, or passes to another file, while a duplicate keeps the old one ready. */
 static void slot_orphan(struct slot *p) {
-    if (!is_in_kernel(p) || !p->peer_open || !(p->interest & WEFT_READ) || (p->interest & edge_or_oneshot))
+    if (!is_in_kernel(p) || !p->peer_open || !(p->interest & WEFT_READ) ||
+        (p->interest & edge_or_oneshot))
         return;
     (void)!send(p->peer, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     int duplicate = dup(p->fd), peer = dup(p->peer);
@@ -290,7 +291,8 @@ static void timer_operate(struct timer *t) {
     t->is_due = below(2);
     t->fired = false;
     t->data = next_tag();
-    t->fd = weft_selector_register_timer(m.s, t->is_due ? 0 : WEFT_SEC(10000), WEFT_ONESHOT, t->data);
+    t->fd =
+        weft_selector_register_timer(m.s, t->is_due ? 0 : WEFT_SEC(10000), WEFT_ONESHOT, t->data);
     SAY(t->fd >= 0 && t->fd < FIRST_FD);
 }
 
@@ -311,39 +313,32 @@ static void event_operate(void) {
 static void operate(void) {
     struct slot *p = &m.slots[below(SLOTS)];
     switch (below(24)) {
-    case 0: case 1: case 2: case 3:
-        slot_register(p, random_interest());
-        break;
-    case 4: case 5: case 6: case 7:
-        slot_update(p, random_interest());
-        break;
-    case 8: case 9:
-        slot_unregister(p);
-        break;
-    case 10: case 11:
-        slot_data(p);
-        break;
-    case 12: case 13: case 14: case 15:
-        slot_traffic(p);
-        break;
-    case 16:
-        slot_open(p);
-        break;
+    case 0:
+    case 1:
+    case 2:
+    case 3: slot_register(p, random_interest()); break;
+    case 4:
+    case 5:
+    case 6:
+    case 7: slot_update(p, random_interest()); break;
+    case 8:
+    case 9: slot_unregister(p); break;
+    case 10:
+    case 11: slot_data(p); break;
+    case 12:
+    case 13:
+    case 14:
+    case 15: slot_traffic(p); break;
+    case 16: slot_open(p); break;
     case 17:
         if (below(3) == 0)
             slot_close(p);
         else
             slot_orphan(p);
         break;
-    case 18:
-        timer_operate(&m.timers[below(TIMERS)]);
-        break;
-    case 19:
-        event_operate();
-        break;
-    default:
-        look_at_all();
-        break;
+    case 18: timer_operate(&m.timers[below(TIMERS)]); break;
+    case 19: event_operate(); break;
+    default: look_at_all(); break;
     }
 }
 

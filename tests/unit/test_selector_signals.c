@@ -68,7 +68,8 @@ WTEST(selector_signals, queued_ones_come_one_per_select_in_order) {
 }
 
 WTEST(selector_signals, refuses_what_cannot_be_watched) {
-    static const int bad[] = {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, 0, -1, 32, 33, 65, 1 << 20, INT32_MIN};
+    static const int bad[] = {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE,  SIGILL,   0,
+                              -1,      32,      33,      65,     1 << 20, INT32_MIN};
     weft_selector *s = make_selector();
     int before = open_fds();
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)

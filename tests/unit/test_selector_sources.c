@@ -77,8 +77,9 @@ WTEST(selector_timers, refuses_bad_arguments) {
 }
 
 WTEST(selector_timers, huge_timeouts_saturate) {
-    static const uint64_t huge[] = {UINT64_MAX, UINT64_MAX - 1, UINT64_C(1) << 63, INT64_MAX,
-                                    INT64_MAX - UINT64_C(1), WEFT_SEC(UINT64_C(1) << 33)};
+    static const uint64_t huge[] = {
+        UINT64_MAX, UINT64_MAX - 1,          UINT64_C(1) << 63,
+        INT64_MAX,  INT64_MAX - UINT64_C(1), WEFT_SEC(UINT64_C(1) << 33)};
     weft_selector *s = make_selector();
     for (size_t i = 0; i < sizeof huge / sizeof huge[0]; i++)
         for (uint32_t flags = 0; flags <= WEFT_ONESHOT; flags += WEFT_ONESHOT) {

@@ -30,8 +30,13 @@ static bool is_one_of(int r, const int *legal) {
 #define LEGAL(...) ((const int[]){__VA_ARGS__, 1})
 
 static void change_something(struct shared *sh, uint64_t *random) {
-    static const uint32_t interests[] = {WEFT_READ, WEFT_WRITE, WEFT_READ | WEFT_WRITE, WEFT_READ | WEFT_ONESHOT,
-                                         WEFT_READ | WEFT_EDGE, 0, WEFT_READ | WEFT_EXCLUSIVE};
+    static const uint32_t interests[] = {WEFT_READ,
+                                         WEFT_WRITE,
+                                         WEFT_READ | WEFT_WRITE,
+                                         WEFT_READ | WEFT_ONESHOT,
+                                         WEFT_READ | WEFT_EDGE,
+                                         0,
+                                         WEFT_READ | WEFT_EXCLUSIVE};
     unsigned i = (unsigned)(random_next(random) % FDS);
     int fd = sh->ends[i][0], r = 0;
     uint32_t interest = interests[random_next(random) % (sizeof interests / sizeof interests[0])];
@@ -179,7 +184,8 @@ static void *watch_lives(void *arg) {
             if (atomic_load(&life->fd) != ready[i].fd)
                 atomic_fetch_add(&c->wrong_fd, 1);
             /* Unregistered before we look: then it is not live, whoever has the number now. */
-            if (atomic_load(&life->is_unregistered) && weft_selector_is_live(c->selector, &ready[i]))
+            if (atomic_load(&life->is_unregistered) &&
+                weft_selector_is_live(c->selector, &ready[i]))
                 atomic_fetch_add(&c->wrongly_live, 1);
         }
     }
@@ -228,8 +234,8 @@ static void *select_timers(void *arg) {
     while (!atomic_load(&sh->is_over)) {
         int n = weft_selector_select(sh->selector, WEFT_USEC(100), ready, 8);
         for (int i = 0; i < n; i++) {
-            bool is_right = ready[i].events == (WEFT_TIMER | WEFT_ONESHOT | WEFT_FINISHED) && ready[i].value == 1 &&
-                            ready[i].data == tag(1);
+            bool is_right = ready[i].events == (WEFT_TIMER | WEFT_ONESHOT | WEFT_FINISHED) &&
+                            ready[i].value == 1 && ready[i].data == tag(1);
             atomic_fetch_add(is_right ? &sh->reported : &sh->bad_data, 1);
         }
         if (n < 0)
