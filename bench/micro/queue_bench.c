@@ -22,8 +22,8 @@ enum { CONTENDERS = sizeof contenders / sizeof contenders[0] };
 
 void table_of_queues(unsigned rounds) {
     static const struct post_load loads[] = {
-        {1, POSTS, false, false}, {2, POSTS, false, false}, {4, POSTS, false, false},
-        {1, POSTS, true, false},  {2, POSTS, true, false},  {4, POSTS, true, false},
+        {1, POSTS, false, false},     {2, POSTS, false, false}, {4, POSTS, false, false},
+        {1, POSTS, true, false},      {2, POSTS, true, false},  {4, POSTS, true, false},
         {1, POSTS / 250, true, true},
     };
     for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++) {
@@ -50,7 +50,7 @@ static void bench_posts(struct bench_state *s, double (*run)(const void *load)) 
         bench_posts(s, post_##name);                                                               \
     }                                                                                              \
     BENCH("posts/" #name, bench_posts_##name, .manual_time = true, .argument = 1)                  \
-    BENCH("posts/" #name, bench_posts_##name, .manual_time = true, .argument = 2)            \
+    BENCH("posts/" #name, bench_posts_##name, .manual_time = true, .argument = 2)                  \
     BENCH("posts/" #name, bench_posts_##name, .manual_time = true, .argument = 4)
 
 BENCH_POSTS(weft)

@@ -29,7 +29,8 @@ struct post_load {
     unsigned posters;
     unsigned posts; /* of all posters together */
     bool spins;     /* the owner: else it sleeps in epoll */
-    bool one_by_one; /* one poster, which waits for each post to be run: the queue is always empty */
+    bool
+        one_by_one; /* one poster, which waits for each post to be run: the queue is always empty */
 };
 
 /* Million posts per second, from the first push to the last run. */

@@ -16,7 +16,8 @@ enum { POSTERS_MAX = 8, POSTS_MAX = 1 << 20, CACHE_PAIR = 128 };
 
 struct drive {
     struct door door;
-    __attribute__((aligned(CACHE_PAIR))) _Atomic unsigned done; /* by the owner, for those who wait */
+    __attribute__((
+        aligned(CACHE_PAIR))) _Atomic unsigned done; /* by the owner, for those who wait */
     __attribute__((aligned(CACHE_PAIR))) unsigned each;
     bool one_by_one;
     pthread_barrier_t start;
@@ -87,7 +88,8 @@ static double drive(const struct post_load *load) {
     static struct drive d;
     struct driver drivers[POSTERS_MAX];
     pthread_t threads[POSTERS_MAX];
-    if (load->posters > POSTERS_MAX || (load->one_by_one && load->posters > 1) || load->posts > POSTS_MAX)
+    if (load->posters > POSTERS_MAX || (load->one_by_one && load->posters > 1) ||
+        load->posts > POSTS_MAX)
         return -1;
     if (!all)
         all = calloc(POSTS_MAX, sizeof *all);

@@ -31,8 +31,8 @@ void contest_run(const struct contest *c) {
             unsigned who = (i + round) % c->count;
             figures[who][round ? round - 1 : 0] = c->contenders[who].run(c->arg);
         }
-    printf("%s, %s: median [quartiles] over %u rounds; %s / other within a round\n", c->title, c->unit,
-           rounds, c->contenders[0].name);
+    printf("%s, %s: median [quartiles] over %u rounds; %s / other within a round\n", c->title,
+           c->unit, rounds, c->contenders[0].name);
     for (unsigned who = 0; who < c->count; who++) {
         for (unsigned round = 0; round < rounds; round++)
             ratios[round] = figures[0][round] / figures[who][round];

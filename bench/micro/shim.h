@@ -43,19 +43,20 @@ void bench_rate(struct bench_state *s, const char *name, double value);
 void bench_give_up(struct bench_state *s, const char *reason);
 
 struct bench_options {
-    int threads;       /* 0: one */
-    bool manual_time;  /* bench_took() says the time; else real time is taken */
+    int threads;      /* 0: one */
+    bool manual_time; /* bench_took() says the time; else real time is taken */
     int64_t argument;
     int64_t iterations; /* 0: as many as fill the minimal time */
 };
 
-void bench_register(const char *name, void (*fn)(struct bench_state *s), const struct bench_options *options);
+void bench_register(const char *name, void (*fn)(struct bench_state *s),
+                    const struct bench_options *options);
 
 #ifndef __cplusplus
 #define BENCH_JOIN_(a, b) a##b
 #define BENCH_JOIN(a, b) BENCH_JOIN_(a, b)
 #define BENCH(name, fn, ...)                                                                       \
-    __attribute__((constructor)) static void BENCH_JOIN(bench_number_, __COUNTER__)(void) {          \
+    __attribute__((constructor)) static void BENCH_JOIN(bench_number_, __COUNTER__)(void) {        \
         static const struct bench_options options = {__VA_ARGS__};                                 \
         bench_register(name, fn, &options);                                                        \
     }

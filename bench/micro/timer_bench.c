@@ -139,8 +139,9 @@ void table_of_timers(unsigned rounds) {
 #endif
     };
     for (enum phase phase = START; phase < PHASES; phase++) {
-        struct contest contest = {titles[phase], "ns", contenders,
-                                  sizeof contenders / sizeof contenders[0], &phase, rounds};
+        struct contest contest = {titles[phase], "ns",
+                                  contenders,    sizeof contenders / sizeof contenders[0],
+                                  &phase,        rounds};
         contest_run(&contest);
     }
 }

@@ -308,8 +308,12 @@ int os_thread_create(pthread_t *ret_thread, void *(*fn)(void *), void *arg) {
 int os_futex_wait(_Atomic uint32_t *word, uint32_t expected) {
     OS_SEAM(OS_FUTEX);
 #ifdef WEFT_SEAM
-    if (seam_block_fn)
+    if (seam_block_fn) {
+        /* As the kernel does (futex(2)): who comes too late does not wait. */
+        if (atomic_load_explicit(word, memory_order_relaxed) != expected)
+            return -EAGAIN;
         return seam_block_fn() ? 0 : -ETIMEDOUT;
+    }
 #endif
     return (int)OS_RESULT(syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0));
 }

@@ -20,6 +20,8 @@
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define SYSCALL_WRAPPED 1
+#elif defined(__clang_analyzer__) /* which does not know what the kernel writes behind a syscall */
+#define SYSCALL_WRAPPED 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
 #define SYSCALL_WRAPPED 1

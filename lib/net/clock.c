@@ -83,7 +83,7 @@ static void clock_fired(weft_timer *timer) {
         return;
     if (s->flags & STREAM_LINGER)
         stream_end(s, 0); /* the peer had its second; what it still sends is answered by a reset */
-    else if (s->flags & STREAM_TIMED)
+    else if (s->flags & (MUTANT("net-close-times-out") ? STREAM_CLOSING : STREAM_TIMED))
         stream_end(s, -ETIMEDOUT);
     else if (s->flags & STREAM_CLOSING)
         return; /* an idle timeout, and a close of this very iteration */

@@ -3,9 +3,10 @@
  *   address.c  text to sockaddr and back          stream.c  a stream's life: open, service, end
  *   listener.c listening, from any thread         input.c   socket -> scratch -> on_data, what it left
  *   accept.c   one acceptor per worker and        output.c  writes -> worker's buffer -> one send ->
- *              listener: accept, place, pause               what the kernel refused
- *   part.c     net's state in every worker        clock.c   idle, close and linger deadlines
- *   access.c   getters                            shed.c    the memory limit over all streams
+ *              listener: accept, pause                      what the kernel refused
+ *   place.c    on which worker a stream opens     clock.c   idle, close and linger deadlines
+ *   part.c     net's state in every worker        shed.c    the memory limit over all streams
+ *   access.c   getters
  *
  * The way of a byte in: stream_ready() -> os_recv() into the worker's scratch -> on_data.
  * The way of a byte out: weft_stream_write() -> the worker's output buffer -> one os_send() when the
@@ -123,13 +124,6 @@ struct acceptor {
     _Atomic uint32_t waiting; /* for the listener's streams to become fewer than its limit */
 };
 
-/* What those who place streams saw of a worker, to tell a busy one from one that is stuck. */
-struct glance {
-    _Atomic uint64_t iterations; /* its count when it was looked at last, */
-    _Atomic uint64_t cycles;     /* and when that was */
-    _Atomic uint64_t fresh;      /* when it was last known to have gone round shortly before; 0: not */
-};
-
 struct weft_listener {
     struct runtime_owned owned;
     weft_runtime *runtime;
@@ -156,11 +150,13 @@ struct net_worker {
     weft_stream *current; /* whose callback runs */
     struct list dirty, later, streams;
     struct worker_job later_job;
+    struct list handed;      /* what went to other workers lately */
+    weft_timer handed_timer; /* to look whether they took it */
     bool stopping;
 
     /* Any thread. */
     _Atomic uint32_t assigned; /* streams here or handed over to here: what placing looks at */
-    struct glance glance;
+    _Atomic uint32_t unresponsive; /* left a connection where it was handed over to */
     _Atomic uint32_t shed_posted;
     weft_task shed_task;
 };
@@ -186,6 +182,11 @@ void acceptor_init(struct acceptor *a, weft_listener *l, weft_worker *w);
 int acceptor_watch(struct acceptor *a);
 void acceptor_unwatch(struct acceptor *a);
 void listener_stream_gone(weft_listener *l);
+
+/* place.c */
+void connection_place(weft_listener *l, weft_worker *mine, int fd);
+void placing_init(struct net_worker *net);
+void placing_end(struct net_worker *net);
 
 /* stream.c */
 int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol, void *arg,

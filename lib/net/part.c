@@ -14,12 +14,15 @@ static int part_create(weft_worker *w, void *state) {
     list_init(&net->later_job.link);
     net->later_job.run = streams_later;
     net->shed_task.run = net_shed;
+    placing_init(net);
     return 0;
 }
 
 static void part_destroy(weft_worker *w, void *state) {
+    struct net_worker *net = state;
     (void)w;
-    mem_free(((struct net_worker *)state)->output, NET_OUTPUT);
+    placing_end(net);
+    mem_free(net->output, NET_OUTPUT);
 }
 
 static void part_flush(weft_worker *w, void *state) {

@@ -68,7 +68,7 @@ void stream_stop(weft_stream *s) {
     if (s->flags & (STREAM_ENDED | STREAM_STOP_TOLD))
         return;
     s->flags |= STREAM_STOP_TOLD;
-    if ((s->flags & (STREAM_OPENED | STREAM_CLOSING)) == 0)
+    if ((s->flags & (STREAM_OPENED | STREAM_CLOSING)) == 0 && !MUTANT("net-stop-before-open"))
         stream_open(s);
     if (s->flags & (STREAM_ENDED | STREAM_CLOSING))
         return;
@@ -248,7 +248,7 @@ void streams_flush(struct net_worker *net) {
 }
 
 static void tell_drain(weft_stream *s) {
-    s->flags &= ~(uint32_t)(STREAM_DRAIN | STREAM_REFUSED);
+    s->flags &= ~(uint32_t)(MUTANT("net-drain-again") ? STREAM_REFUSED : STREAM_DRAIN | STREAM_REFUSED);
     if (!s->protocol->on_drain || (s->flags & STREAM_CLOSING))
         return;
     stream_enter(s);

@@ -85,7 +85,7 @@ static inline bool queue_looks_empty(struct queue *q) {
  * queue was not ARMED any more. */
 struct queue_node *queue_take(struct queue *q, bool *ret_disturbed);
 
-/* True: ARMED, the owner may sleep. False: there is work, or the queue is closed, or armed already. */
+/* True: ARMED, the owner may sleep. False: there is work, or the queue is closed or armed already. */
 bool queue_arm(struct queue *q);
 
 /* Refuses every later push and returns what was accepted before, oldest first. */
@@ -131,6 +131,11 @@ struct queue_node *inbox_take_batch(struct inbox *inbox); /* out of line */
 
 static inline struct queue_node *inbox_take(struct inbox *inbox) {
     uintptr_t head = QUEUE_ARMED;
+    if (inbox->armed && MUTANT("inbox-take-blind")) {
+        atom_store(&inbox->queue.head, QUEUE_EMPTY, relaxed);
+        inbox->armed = false;
+        return NULL;
+    }
     /* A sleep that ended for another reason, as most do under load: nothing was pushed. */
     if (inbox->armed && atom_cas(&inbox->queue.head, &head, QUEUE_EMPTY, relaxed, relaxed)) {
         inbox->armed = false;

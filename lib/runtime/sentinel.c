@@ -43,7 +43,10 @@ static void signals_ready(struct worker_source *source, uint32_t epoll_events) {
     weft_runtime *rt = container_of(s, weft_runtime, sentinel);
     struct signalfd_siginfo infos[64];
     (void)epoll_events;
+    /* Another thread may just be adding a number to what the fd reads. */
+    pthread_mutex_lock(&rt->lock);
     ssize_t n = os_read(rt->signal_fd, infos, sizeof infos);
+    pthread_mutex_unlock(&rt->lock);
     for (; n >= (ssize_t)sizeof infos[0]; n -= (ssize_t)sizeof infos[0]) {
         if (runtime_is_stopping(rt))
             end_grace(rt);

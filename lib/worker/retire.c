@@ -98,6 +98,15 @@ static void retired_run(struct rcu_head *head) {
     atom_sub(&waiting, 1, relaxed);
 }
 
+/* The thread names weft's reclaimer for the length of the call. */
+static void hand_over(struct call_rcu_data *mine, struct rcu_head *head, void (*fn)(struct rcu_head *head)) {
+    GRACE_RELEASE();
+    struct call_rcu_data *others = urcu_memb_get_thread_call_rcu_data();
+    urcu_memb_set_thread_call_rcu_data(mine);
+    urcu_memb_call_rcu(head, fn);
+    urcu_memb_set_thread_call_rcu_data(others);
+}
+
 int weft_retire(void (*fn)(void *arg), void *arg) {
     if (!fn)
         return -EINVAL;
@@ -113,15 +122,10 @@ int weft_retire(void (*fn)(void *arg), void *arg) {
     r->fn = fn;
     r->arg = arg;
     atom_add(&waiting, 1, relaxed);
-    GRACE_RELEASE();
-    if (MUTANT("retire-at-once")) {
+    if (MUTANT("retire-at-once"))
         retired_run(&r->head);
-        return 0;
-    }
-    struct call_rcu_data *others = urcu_memb_get_thread_call_rcu_data();
-    urcu_memb_set_thread_call_rcu_data(mine);
-    urcu_memb_call_rcu(&r->head, retired_run);
-    urcu_memb_set_thread_call_rcu_data(others);
+    else
+        hand_over(mine, &r->head, retired_run);
     return 0;
 }
 
@@ -129,9 +133,27 @@ uint64_t retire_waiting(void) {
     return atom_load(&waiting, relaxed);
 }
 
+struct marker {
+    struct rcu_head head;
+    _Atomic uint32_t passed;
+};
+
+static void marker_passed(struct rcu_head *head) {
+    struct marker *m = container_of(head, struct marker, head);
+    /* Release: pairs with the acquire in retire_wait(): what ran before is done and seen. */
+    atom_store(&m->passed, 1, release);
+    os_futex_wake(&m->passed, 1);
+}
+
+/* The reclaimer runs functions in the order of their retirement, so once a marker of ours has
+ * passed, all before it have. urcu_memb_barrier() would wait for the program's own as well, and
+ * ends the process where it gets no memory. */
 void retire_wait(void) {
     /* Inside a reader's section, or in a retired function, the wait would be for ourselves. */
     if (retire_waiting() == 0 || is_reclaimer || urcu_memb_read_ongoing())
         return;
-    urcu_memb_barrier();
+    struct marker marker = {.passed = 0};
+    hand_over(atom_load(&reclaimer, acquire), &marker.head, marker_passed);
+    while (atom_load(&marker.passed, acquire) == 0)
+        (void)os_futex_wait(&marker.passed, 0);
 }

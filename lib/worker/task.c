@@ -48,22 +48,28 @@ int weft_post_fn(weft_worker *w, void (*fn)(void *arg), void *arg) {
     return r;
 }
 
+/* Seeded: allocates and posts in turn. */
+static int post_one_by_one(weft_worker *const *workers, unsigned count, void (*fn)(void *arg), void *arg) {
+    int r = 0;
+    for (unsigned i = 0; i < count && r == 0; i++)
+        r = weft_post_fn(workers[i], fn, arg);
+    return r;
+}
+
 int worker_post_fn_all(weft_worker *const *workers, unsigned count, void (*fn)(void *arg), void *arg) {
     struct fn_task *first = NULL;
+    if (MUTANT("broadcast-one-by-one"))
+        return post_one_by_one(workers, count, fn, arg);
     /* All nodes before the first post: after it there is no way back. They are linked through the
      * word that the queue will use. */
     for (unsigned i = 0; i < count; i++) {
         struct fn_task *t = fn_task_create(fn, arg);
         if (!t)
             goto no_memory;
-        if (MUTANT("broadcast-one-by-one")) {
-            (void)worker_post(workers[i], &t->task);
-            continue;
-        }
         t->task.reserved[0] = first;
         first = t;
     }
-    for (unsigned i = 0; i < count && !MUTANT("broadcast-one-by-one"); i++) {
+    for (unsigned i = 0; i < count; i++) {
         struct fn_task *t = first;
         first = t->task.reserved[0];
         (void)worker_post(workers[i], &t->task); /* the caller keeps the queues open */

@@ -261,7 +261,8 @@ static void set_up_play(uint64_t seed) {
         int epoll = side[i].epoll > 0 ? side[i].epoll : epoll_create1(EPOLL_CLOEXEC);
         memset(&side[i], 0, sizeof side[i]);
         side[i].epoll = epoll;
-        if (inbox_create(&side[i].inbox) < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, side[i].inbox.fd, &event) < 0)
+        if (inbox_create(&side[i].inbox) < 0 ||
+            epoll_ctl(epoll, EPOLL_CTL_ADD, side[i].inbox.fd, &event) < 0)
             abort();
         sched_spawn(i ? "right" : "left", play, (void *)(uintptr_t)i);
     }

@@ -36,6 +36,11 @@ void rt_await_armed(weft_worker *w);
 /* Until *counter is at least `value`. */
 void rt_await(_Atomic unsigned *counter, unsigned value);
 
+/* A text as the argument of a callback that only reads it. */
+static inline void *text(const char *literal) {
+    return (void *)(uintptr_t)literal;
+}
+
 /* --- semaphores, which TSan knows ------------------------------------------------------------ */
 
 void sem_make(sem_t *sem);

@@ -127,7 +127,8 @@ static void fail_v(const char *format, va_list arguments) {
     fprintf(stderr, "schedule %s:%" PRIu64 " failed after %" PRIu64 " steps: ",
             strategy_names[run.strategy], run.seed, run.steps);
     vfprintf(stderr, format, arguments);
-    fprintf(stderr, "\n  replay: WEFT_SEED=%s:%" PRIu64 "\n", strategy_names[run.strategy], run.seed);
+    fprintf(stderr, "\n  replay: WEFT_SEED=%s:%" PRIu64 "\n", strategy_names[run.strategy],
+            run.seed);
     report_trace();
     fflush(stderr);
     turn_give(&main_turn);
@@ -209,12 +210,9 @@ static struct thread *choose_in_turn(void) {
 
 static struct thread *choose(void) {
     switch (run.strategy) {
-    case SCHED_PCT:
-        return choose_by_priority();
-    case SCHED_ROUND_ROBIN:
-        return choose_in_turn();
-    default:
-        return choose_random();
+    case SCHED_PCT: return choose_by_priority();
+    case SCHED_ROUND_ROBIN: return choose_in_turn();
+    default: return choose_random();
     }
 }
 
@@ -491,7 +489,8 @@ uint64_t sched_steps(void) {
 
 /* --- many runs ------------------------------------------------------------------------------- */
 
-static bool explore_one(const struct sched_test *test, uint64_t seed, enum sched_strategy strategy) {
+static bool explore_one(const struct sched_test *test, uint64_t seed,
+                        enum sched_strategy strategy) {
     test->setup(seed);
     if (!sched_run(seed, strategy))
         return false;
@@ -510,12 +509,13 @@ static bool explore_replay(const struct sched_test *test, const char *asked) {
     uint64_t seed = strtoull(colon ? colon + 1 : asked, NULL, 0);
     for (int s = 0; s < SCHED_STRATEGIES; s++) {
         size_t length = strlen(strategy_names[s]);
-        if (colon && ((size_t)(colon - asked) != length || strncmp(asked, strategy_names[s], length) != 0))
+        if (colon &&
+            ((size_t)(colon - asked) != length || strncmp(asked, strategy_names[s], length) != 0))
             continue;
         if (!explore_one(test, seed, (enum sched_strategy)s))
             return false;
-        fprintf(stderr, "%s: %s:%" PRIu64 " passed, %" PRIu64 " steps, trace %016" PRIx64 "\n", test->name,
-                strategy_names[s], seed, run.steps, run.hash);
+        fprintf(stderr, "%s: %s:%" PRIu64 " passed, %" PRIu64 " steps, trace %016" PRIx64 "\n",
+                test->name, strategy_names[s], seed, run.steps, run.hash);
     }
     return true;
 }
@@ -531,7 +531,8 @@ static bool explore_all(const struct sched_test *test, unsigned schedules) {
             steps += run.steps;
         }
         clock_gettime(CLOCK_MONOTONIC, &end);
-        double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+        double seconds =
+            (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
         fprintf(stderr, "%s: %s: %u schedules, %.1f steps each, %.0f schedules/s\n", test->name,
                 strategy_names[s], schedules, (double)steps / schedules, schedules / seconds);
     }

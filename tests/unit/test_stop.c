@@ -159,8 +159,8 @@ WTEST(stop, posts_are_accepted_until_all_workers_are_quiet) {
     weft_runtime_stop(rt);
     rt_await(&step_count, 2);
     /* One worker is held, so the other's queue is open, and it works on. */
-    rt_call(weft_runtime_worker(rt, 1), step_task, "1");
-    rt_call(weft_runtime_worker(rt, 0), step_task, "0");
+    rt_call(weft_runtime_worker(rt, 1), step_task, text("1"));
+    rt_call(weft_runtime_worker(rt, 0), step_task, text("0"));
     CHECK_EQ(weft_broadcast(rt, count, NULL), 0);
     CHECK_EQ(weft_post_fn(weft_runtime_worker(rt, 0), release_first, NULL), 0);
     CHECK_EQ(weft_runtime_join(rt), 0);
@@ -202,8 +202,8 @@ WTEST(stop, on_worker_stop_is_the_last_callback) {
         weft_worker *w = weft_runtime_worker(rt, 0);
         memset(steps, 0, sizeof steps);
         step_count = runs = 0;
-        CHECK_EQ(weft_post_fn(w, post_in_turn, "x"), 0);
-        CHECK_EQ(weft_post_fn(w, post_in_turn, "x"), 0);
+        CHECK_EQ(weft_post_fn(w, post_in_turn, text("x")), 0);
+        CHECK_EQ(weft_post_fn(w, post_in_turn, text("x")), 0);
         rt_end(rt);
         CHECK_EQ(step_count, 3 + runs); /* what they could post ran as well */
         CHECK(steps[step_count - 1] == 'e');
@@ -286,7 +286,8 @@ static void race_round(unsigned self) {
             t->task = (weft_task){race_run, {&race, t}};
             r = weft_post(w, &t->task);
             t->accepted = r == 0;
-            if (r != 0 && (t->task.run != race_run || t->task.reserved[0] != (void *)&race || t->task.reserved[1] != (void *)t))
+            if (r != 0 && (t->task.run != race_run || t->task.reserved[0] != (void *)&race ||
+                           t->task.reserved[1] != (void *)t))
                 race.touched++;
         } else {
             sched_yield(); /* the stop wants its turn */

@@ -145,12 +145,14 @@ static void check_mask(const int *blocked) {
         for (const int *b = blocked; *b; b++)
             expected |= *b == signo;
         if (signo < 32 || signo >= SIGRTMIN)
-            CHECK_MSG(is_blocked(signo) == expected, "signal %d is %sblocked", signo, expected ? "not " : "");
+            CHECK_MSG(is_blocked(signo) == expected, "signal %d is %sblocked", signo,
+                      expected ? "not " : "");
     }
 }
 
 WTEST(stop_signals, exactly_the_named_are_blocked_and_stay_so) {
-    const int none[] = {0}, one[] = {SIGUSR1, SIGRTMIN + 1, 0}, both[] = {SIGUSR1, SIGRTMIN + 1, SIGTERM, 0};
+    const int none[] = {0}, one[] = {SIGUSR1, SIGRTMIN + 1, 0},
+              both[] = {SIGUSR1, SIGRTMIN + 1, SIGTERM, 0};
     const weft_runtime_options options = {.workers = 1, .signals = one};
     check_mask(none);
     weft_runtime *rt = rt_create_with(&options);
@@ -174,7 +176,7 @@ WTEST(stop_signals, watched_but_not_stopping_does_not_stop) {
     send_signal(SIGUSR1);
     let_others_run();
     rt_turns(weft_runtime_worker(rt, 0), 2);
-    CHECK(is_pending(SIGUSR1)); /* nobody reads it */
+    CHECK(is_pending(SIGUSR1));                     /* nobody reads it */
     CHECK_EQ(weft_runtime_stop_on(rt, SIGUSR1), 0); /* now it does */
     CHECK_EQ(weft_runtime_join(rt), 0);
     weft_runtime_destroy(rt);
@@ -183,7 +185,8 @@ WTEST(stop_signals, watched_but_not_stopping_does_not_stop) {
 /* --- one runtime each ------------------------------------------------------------------------------------ */
 
 WTEST(stop_signals, belong_to_one_runtime_at_a_time) {
-    const int numbers[] = {SIGUSR1, SIGUSR2, 0}, overlapping[] = {SIGHUP, SIGUSR2, 0}, twice[] = {SIGHUP, SIGHUP, 0};
+    const int numbers[] = {SIGUSR1, SIGUSR2, 0}, overlapping[] = {SIGHUP, SIGUSR2, 0},
+              twice[] = {SIGHUP, SIGHUP, 0};
     const weft_runtime_options owner = {.workers = 1, .signals = numbers},
                                other = {.workers = 1, .signals = overlapping},
                                doubled = {.workers = 1, .signals = twice};

@@ -122,7 +122,6 @@ WTEST(stream_idle, bytes_that_cannot_leave_do_not_postpone_it) {
     CHECK_EQ(note_value(NOTE_CLOSE, 0), -ETIMEDOUT);
     close(fd);
     net_end(&n);
-    seam_call_fn = NULL;
 }
 
 static void set_short(void *s) {
@@ -204,9 +203,7 @@ WTEST(stream_idle, a_close_is_not_a_timeout) {
     for (unsigned i = 1; i <= 5; i++) {
         int fd = net_dial(&n);
         note_await(NOTE_OPEN, i);
-        hold_begin(&hold, w);
-        CHECK_EQ(weft_post_fn(w, set_short, note_stream()), 0);
-        sem_post(&hold.release);
+        rt_call(w, set_short, note_stream());
         hold_begin(&hold, w);
         CHECK_EQ(weft_post_fn(w, close_stream, note_stream()), 0);
         poll(NULL, 0, 10);

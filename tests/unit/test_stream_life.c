@@ -484,6 +484,7 @@ WTEST(stream_life, each_stream_is_visited_and_may_be_closed) {
     note_await(NOTE_CLOSE, STREAMS);
     net_put(visited_pair[0], "x", 1);
     net_expect(visited_pair[0], "x");
+    close(visited_pair[0]);
     net_end(&visited_net);
 }
 

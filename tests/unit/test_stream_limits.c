@@ -157,7 +157,6 @@ WTEST(stream_limits, without_memory_a_write_is_refused) {
     CHECK_EQ(note_value(NOTE_CLOSE, 0), -ENOBUFS);
     close(fd);
     net_end(&n);
-    seam_call_fn = NULL;
 }
 
 /* --- on_drain --------------------------------------------------------------------------------- */
@@ -213,11 +212,11 @@ WTEST(stream_limits, on_drain_does_not_depend_on_the_pause) {
 enum { ANSWER = 100000 };
 static _Atomic unsigned answered;
 
+/* Each answer reaches the mark, so what was left is shown again when it has been read. */
 static size_t answer_each_byte(weft_stream *s, const uint8_t *data, size_t len) {
-    (void)data;
+    (void)data, (void)len;
     if (weft_stream_write(s, zeros, ANSWER) == 0)
         answered++;
-    (void)len;
     return 1;
 }
 
@@ -225,7 +224,7 @@ static size_t answer_each_byte(weft_stream *s, const uint8_t *data, size_t len) 
 WTEST(stream_limits, who_never_reads_costs_no_more_than_the_mark) {
     enum { CLIENTS = 20, ASKED = 1000 };
     static const weft_protocol protocol = {.on_open = small_open, .on_data = answer_each_byte,
-                                           .on_close = note_close, .high_water = 150000};
+                                           .on_close = note_close, .high_water = 50000};
     struct net n = net_start(2, &protocol);
     int fds[CLIENTS];
     for (int i = 0; i < CLIENTS; i++) {
@@ -236,7 +235,7 @@ WTEST(stream_limits, who_never_reads_costs_no_more_than_the_mark) {
         sched_yield();
     rt_turns(net_worker_at(&n, 0), 50);
     rt_turns(net_worker_at(&n, 1), 50);
-    CHECK(net_stats(&n).bytes_held <= CLIENTS * (150000 + ANSWER + ASKED));
+    CHECK(net_stats(&n).bytes_held <= CLIENTS * (50000 + ANSWER + ASKED));
     CHECK_EQ(note_count(NOTE_CLOSE), 0);
     get_bytes(fds[0], 3 * ANSWER); /* one that reads after all is served on */
     for (int i = 0; i < CLIENTS; i++)
@@ -253,13 +252,17 @@ static size_t answer_batch(weft_stream *s, const uint8_t *data, size_t len) {
     return len;
 }
 
+static int eagain(enum os_call call) {
+    return call == OS_SEND || call == OS_SENDMSG ? -EAGAIN : 0;
+}
+
 static void ask_adopted(uint32_t flags, unsigned expected_answers, int expected_error) {
     weft_protocol protocol = {.on_open = small_open, .on_data = answer_batch, .on_close = note_close, .flags = flags,
                               .high_water = 150000, .max_pending = 3 * ANSWER + 50000};
+    seam_call_fn = eagain;
     struct net n = net_start(1, &protocol);
     int fds[2];
     net_pair(fds);
-    CHECK_EQ(setsockopt(fds[0], SOL_SOCKET, SO_RCVBUF, &(int){4096}, sizeof(int)), 0);
     net_adopt(&n, fds[1], &protocol);
     for (unsigned i = 1; i <= 8; i++) {
         net_put(fds[0], "x", 1);
@@ -279,7 +282,6 @@ static void ask_adopted(uint32_t flags, unsigned expected_answers, int expected_
     net_end(&n);
 }
 
-/* The sockets take less than one answer. */
 WTEST(stream_limits, an_adopted_stream_goes_on_reading_up_to_max_pending) {
     ask_adopted(0, 4, -ENOBUFS);
 }

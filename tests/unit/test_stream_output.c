@@ -46,7 +46,6 @@ static void sixteen_writes(const weft_protocol *protocol, bool in_two_pieces) {
     }
     close(fd);
     net_end(&n);
-    calls_unwatch();
 }
 
 WTEST(stream_output, sixteen_writes_of_a_callback_are_one_send) {
@@ -329,13 +328,11 @@ WTEST(stream_output, ten_thousand_writes_keep_their_order_in_a_small_buffer) {
 WTEST(stream_output, ten_thousand_writes_keep_their_order_in_sends_of_one_byte) {
     seam_length_fn = short_sends;
     keeps_order();
-    seam_length_fn = NULL;
 }
 
 WTEST(stream_output, ten_thousand_writes_keep_their_order_in_a_storm_of_eagain) {
     seam_call_fn = stormy;
     keeps_order();
-    seam_call_fn = NULL;
 }
 
 WTEST(stream_output, an_echo_is_exact_in_a_storm_of_eagain_and_short_sends) {
@@ -351,8 +348,6 @@ WTEST(stream_output, an_echo_is_exact_in_a_storm_of_eagain_and_short_sends) {
     CHECK(memcmp(data, back, sizeof data) == 0);
     close(fd);
     net_end(&n);
-    seam_call_fn = NULL;
-    seam_length_fn = NULL;
 }
 
 static size_t pieces(weft_stream *s, const uint8_t *data, size_t len) {

@@ -54,7 +54,8 @@ static timer_t signal_timer(uint64_t period_ns) {
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
     timer_t timer;
     CHECK_EQ(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
-    struct itimerspec when = {.it_value.tv_nsec = (long)period_ns, .it_interval.tv_nsec = (long)period_ns};
+    struct itimerspec when = {.it_value.tv_nsec = (long)period_ns,
+                              .it_interval.tv_nsec = (long)period_ns};
     CHECK_EQ(timer_settime(timer, 0, &when, NULL), 0);
     return timer;
 }

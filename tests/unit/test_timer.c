@@ -102,7 +102,7 @@ static void start_equal_deadlines(void *arg) {
     (void)arg;
     uint64_t base_ns = now_ns() + 3000000;
     for (unsigned i = 0; i < 600; i++) {
-        ticks[i] = (struct tick){.timer.fn = note_fire, .due_ns = base_ns + i % 3 * 1000000};
+        ticks[i] = (struct tick){.timer.fn = note_fire, .due_ns = base_ns + WEFT_MSEC(i % 3)};
         weft_timer_start_at(worker, &ticks[i].timer, ticks[i].due_ns);
     }
 }
@@ -133,7 +133,49 @@ WTEST(timer, equal_delays_never_overtake) {
     rt_end(rt);
     check_none_early(MANY);
     for (unsigned i = 0; i < MANY; i++)
-        CHECK_MSG(ticks[i].order == i + 1, "timer %u fired as number %u", i, (unsigned)ticks[i].order);
+        CHECK_MSG(ticks[i].order == i + 1, "timer %u fired as number %u", i,
+                  (unsigned)ticks[i].order);
+}
+
+/* --- the earliest ------------------------------------------------------------------------------- */
+
+static void start_earlier(void *arg) {
+    start_tick(&ticks[1], *(uint64_t *)arg);
+}
+
+static void stop_earlier(void *arg) {
+    *(bool *)arg = weft_timer_stop(&ticks[1].timer);
+}
+
+static void start_later(void *arg) {
+    start_tick(&ticks[0], *(uint64_t *)arg);
+}
+
+WTEST(timer, earliest_may_come_and_go_while_the_worker_sleeps) {
+    uint64_t later_ns = 40000000, earlier_ns = 10000000, far_ns = WEFT_SEC(3600);
+    bool stopped = false;
+    begin();
+    rt_call(worker, start_later, &later_ns);
+    rt_await_armed(worker);
+    rt_call(worker, start_earlier, &earlier_ns); /* the wait becomes shorter, */
+    rt_await_armed(worker);
+    rt_await(&fires, 2);
+    CHECK_EQ(ticks[1].order, 1);
+    CHECK_EQ(ticks[0].order, 2);
+    check_none_early(2);
+    rt_call(worker, start_later, &later_ns);
+    rt_call(worker, start_earlier, &earlier_ns);
+    rt_await_armed(worker);
+    rt_call(worker, stop_earlier, &stopped); /* and longer, */
+    CHECK(stopped);
+    rt_await(&fires, 3);
+    rt_call(worker, start_later, &far_ns);
+    rt_await_armed(worker);
+    rt_call(worker, start_earlier, &earlier_ns); /* and is not that of an hour */
+    rt_await(&fires, 4);
+    CHECK_EQ(ticks[1].order, 4);
+    CHECK(ticks[1].fired_ns >= ticks[1].due_ns);
+    rt_end(rt);
 }
 
 /* --- delay 0 ---------------------------------------------------------------------------------- */
@@ -376,7 +418,8 @@ WTEST(timer, flood_of_due_timers_lets_tasks_through) {
     rt_turns(worker, 1);
     rt_end(rt);
     CHECK_EQ(fires, 5000);
-    CHECK_MSG(fires_at_task > 0 && fires_at_task < 5000, "the task came after %u timers", fires_at_task);
+    CHECK_MSG(fires_at_task > 0 && fires_at_task < 5000, "the task came after %u timers",
+              fires_at_task);
 }
 
 static void start_one(void *arg) {

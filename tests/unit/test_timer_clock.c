@@ -110,7 +110,8 @@ static void stop_at_third(weft_timer *timer) {
 
 WTEST(timer_clock, periodic_is_pending_in_its_callback_and_stops_there) {
     weft_runtime *rt = begin_at(base_ns);
-    struct start s = {.timer.fn = stop_at_third, .delay_ns = WEFT_MSEC(5), .period_ns = WEFT_MSEC(5)};
+    struct start s = {
+        .timer.fn = stop_at_third, .delay_ns = WEFT_MSEC(5), .period_ns = WEFT_MSEC(5)};
     rt_call(worker, start_run, &s);
     for (unsigned i = 1; i <= 10; i++)
         time_is(base_ns + i * WEFT_MSEC(6));
@@ -157,8 +158,8 @@ static void check_delay(uint64_t from_ns, uint64_t delay_ns) {
 
 WTEST(timer_clock, long_delays_are_exact) {
     const uint64_t wrap31 = WEFT_MSEC(UINT64_C(1) << 31), wrap32 = WEFT_MSEC(UINT64_C(1) << 32);
-    const uint64_t delays[] = {wrap31 - WEFT_MSEC(1), wrap31, wrap31 + WEFT_MSEC(1),
-                               wrap32 - WEFT_MSEC(1), wrap32, wrap32 + WEFT_MSEC(1),
+    const uint64_t delays[] = {wrap31 - WEFT_MSEC(1), wrap31,           wrap31 + WEFT_MSEC(1),
+                               wrap32 - WEFT_MSEC(1), wrap32,           wrap32 + WEFT_MSEC(1),
                                UINT64_C(1) << 62,     UINT64_C(1) << 63};
     for (unsigned i = 0; i < array_length(delays); i++)
         check_delay(base_ns, delays[i]);

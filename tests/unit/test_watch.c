@@ -423,6 +423,7 @@ static void reuse_number(struct watched *old, struct watched *new, int new_ends[
 }
 
 static void check_new_works(struct watched *old, struct watched *new, int new_end) {
+    CHECK(weft_selector_contains(weft_worker_selector(worker), new->fd));
     unsigned before = new->calls;
     put_byte(new_end);
     rt_await(&new->calls, before + 1);

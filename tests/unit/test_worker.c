@@ -179,8 +179,12 @@ WTEST(worker, counters_fit_smaller_and_larger_structs) {
     } small;
     begin();
     rt_turns(worker, 3);
+    rt_await_armed(worker);
+    rt_turns(worker, 1);
     memset(&large, 0xa5, sizeof large);
-    CHECK_EQ(weft_worker_stats(worker, (weft_stats *)&large, sizeof large.stats + sizeof large.future), 0);
+    CHECK_EQ(
+        weft_worker_stats(worker, (weft_stats *)&large, sizeof large.stats + sizeof large.future),
+        0);
     CHECK(large.stats.iterations >= 3);
     for (size_t i = 0; i < array_length(large.future); i++)
         CHECK_EQ(large.future[i], 0);
@@ -193,7 +197,8 @@ WTEST(worker, counters_fit_smaller_and_larger_structs) {
     CHECK(small.beyond == UINT64_C(0xa5a5a5a5a5a5a5a5));
 
     CHECK_EQ(weft_worker_stats(worker, (weft_stats *)(void *)&small, 0), 0);
-    CHECK_EQ(weft_worker_stats(worker, NULL, sizeof(weft_stats)), 0); /* a ret_ that is not wanted */
+    CHECK_EQ(weft_worker_stats(worker, NULL, sizeof(weft_stats)),
+             0); /* a ret_ that is not wanted */
     CHECK_EQ(weft_worker_stats(NULL, &large.stats, sizeof large.stats), -EINVAL);
     rt_end(rt);
 }
