@@ -1,11 +1,13 @@
 #!/bin/sh
-# Each seeded bug against the test that is there for it: mutants.sh BUILD_DIR
+# Each seeded bug against the test that is there for it: mutants.sh BUILD_DIR TSAN_BUILD_DIR
 #
 # A test counts as evidence only when it passes on the library as it is and fails with the bug alive:
 # by a failed check, a crash, or not coming to an end. The table is tests/mutants.txt; a bug in the
-# sources that it does not list, or one listed that is not in the sources, is an error.
+# sources that it does not list, or one listed that is not in the sources, is an error. An id behind
+# "tsan:" is a bug that only ThreadSanitizer can see.
 set -u
 build=$1
+tsan_build=$2
 here=$(dirname "$0")
 table=$here/mutants.txt
 work=$(mktemp -d)
@@ -14,19 +16,23 @@ survivors=0 errors=0 caught=0
 
 # Without comments and blank lines, fields apart by one '|'.
 sed 's/#.*//; s/ *| */|/g; s/^ *//; s/ *$//; /^$/d' "$table" >"$work/table"
-cut -d'|' -f1 "$work/table" | sort >"$work/listed"
+cut -d'|' -f1 "$work/table" | sed 's/^tsan://' | sort >"$work/listed"
 grep -rhoE 'MUTANT\("[^"]+"\)' "$here/../lib" | sed 's/.*"\(.*\)".*/\1/' | sort -u >"$work/seeded"
 comm -13 "$work/listed" "$work/seeded" | sed 's/^/ERROR in lib, but not in mutants.txt: /' >"$work/errors"
 comm -23 "$work/listed" "$work/seeded" | sed 's/^/ERROR in mutants.txt, but not in lib: /' >>"$work/errors"
 uniq -d "$work/listed" | sed 's/^/ERROR twice in mutants.txt: /' >>"$work/errors"
 
-for program in "$build"/tests/*-plain; do
-    "$program" --list | sed "s|\$| $program|"
-done >"$work/tests"
+list_tests() {
+    for program in "$1"/tests/*-plain; do
+        "$program" --list | sed "s|\$| $program|"
+    done
+}
+list_tests "$build" >"$work/tests"
+list_tests "$tsan_build" >"$work/tests.tsan"
 
 # The seconds that a healthy run of the test takes, measured once; fails when it does not pass.
 healthy() {
-    record=$work/healthy.$(echo "$1" | tr / .)
+    record=$work/healthy.$(echo "$1 $2" | tr '/ ' ..)
     if [ ! -e "$record" ]; then
         start=$(date +%s)
         if timeout -k 5 300 "$2" "$1" >"$work/log" 2>&1; then
@@ -42,7 +48,11 @@ healthy() {
 
 printf '%-28s %-52s %-44s %s\n' id bug "test" verdict
 while IFS='|' read -r id bug test; do
-    program=$(sed -n "s|^$test ||p" "$work/tests" | head -n 1)
+    tests=$work/tests
+    case $id in
+        tsan:*) id=${id#tsan:} tests=$work/tests.tsan ;;
+    esac
+    program=$(sed -n "s|^$test ||p" "$tests" | head -n 1)
     if [ -z "$program" ]; then
         verdict="ERROR: no such test"
         errors=$((errors + 1))

@@ -22,8 +22,9 @@ static void pause_accepting(struct acceptor *a, int error) {
     weft_timer_start(a->worker, &a->retry, retry_ns(l), 0);
     if (atom_xchg(&l->pause_logged, 1, relaxed) == 0)
         log_line(LOG_LEVEL_WARNING,
-                 "listener %s: accept: %s (%s); accepting pauses, and goes on by itself (is RLIMIT_NOFILE high enough?)",
-                 l->address, weft_err_name(error), weft_strerror(error));
+                 "listener %s: accept: %s (%s); accepting pauses, and is tried again by itself%s",
+                 l->address, weft_err_name(error), weft_strerror(error),
+                 error == -EMFILE ? "; raise RLIMIT_NOFILE for more connections" : "");
 }
 
 /* A place among the listener's max_streams, for a connection that is about to be accepted. A full
@@ -56,10 +57,8 @@ static bool concerns_one_connection(int error) {
     case -ENONET:
     case -EHOSTUNREACH:
     case -EOPNOTSUPP:
-    case -ENETUNREACH:
-        return true;
-    default:
-        return false;
+    case -ENETUNREACH: return true;
+    default: return false;
     }
 }
 
@@ -96,7 +95,8 @@ static void accept_again(struct acceptor *a) {
 
 static void retry_fired(weft_timer *timer) {
     struct acceptor *a = container_of(timer, struct acceptor, retry);
-    int probe = os_eventfd(); /* is there an fd again? An accept that fails would be one call more */
+    /* Is there an fd again? An accept that fails would be a call more. */
+    int probe = os_eventfd();
     if (probe < 0) {
         weft_timer_start(a->worker, &a->retry, retry_ns(a->listener), 0);
         return;

@@ -98,7 +98,8 @@ int address_format(const struct sockaddr_storage *storage, char *buffer, size_t 
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)storage;
         inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
         if (in6->sin6_scope_id)
-            n = snprintf(text, sizeof text, "[%s%%%u]:%u", host, in6->sin6_scope_id, ntohs(in6->sin6_port));
+            n = snprintf(text, sizeof text, "[%s%%%u]:%u", host, in6->sin6_scope_id,
+                         ntohs(in6->sin6_port));
         else
             n = snprintf(text, sizeof text, "[%s]:%u", host, ntohs(in6->sin6_port));
     } else {

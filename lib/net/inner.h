@@ -29,8 +29,8 @@
 #include <string.h>
 
 enum {
-    NET_OUTPUT = 64 << 10,         /* bytes of the worker's output buffer */
-    NET_HIGH_WATER = 256 << 10,    /* defaults of weft_protocol */
+    NET_OUTPUT = 64 << 10,      /* bytes of the worker's output buffer */
+    NET_HIGH_WATER = 256 << 10, /* defaults of weft_protocol */
     NET_MAX_PENDING = 16 << 20,
     NET_MAX_UNCONSUMED = 1 << 20,
 };
@@ -39,28 +39,28 @@ enum {
 
 /* Stream flags. A stream without any of them but OPENED takes the fast path. */
 enum {
-    STREAM_OPENED = 1u << 0,   /* on_open has been called */
-    STREAM_IDLE = 1u << 1,     /* has an idle timeout: activity is noted */
-    STREAM_STRICT = 1u << 2,   /* limits below the worker's buffer: every write is counted */
-    STREAM_PAUSED = 1u << 3,   /* by the program */
-    STREAM_CHOKED = 1u << 4,   /* by high_water */
-    STREAM_KEPT = 1u << 5,     /* input that on_data left */
-    STREAM_UNSENT = 1u << 6,   /* output that the kernel refused, or that waits for the flush */
-    STREAM_BLOCKED = 1u << 7,  /* the kernel's buffer is full: WRITE is asked for */
-    STREAM_EOF = 1u << 8,      /* recv said 0 */
-    STREAM_EOF_TOLD = 1u << 9, /* on_eof has been called */
-    STREAM_REFUSED = 1u << 10, /* a write was: further ones fail until on_drain */
-    STREAM_DRAIN = 1u << 11,   /* on_drain is owed once output fell below the mark */
-    STREAM_SHUT = 1u << 12,    /* the program half-closed */
+    STREAM_OPENED = 1u << 0,     /* on_open has been called */
+    STREAM_IDLE = 1u << 1,       /* has an idle timeout: activity is noted */
+    STREAM_STRICT = 1u << 2,     /* limits below the worker's buffer: every write is counted */
+    STREAM_PAUSED = 1u << 3,     /* by the program */
+    STREAM_CHOKED = 1u << 4,     /* by high_water */
+    STREAM_KEPT = 1u << 5,       /* input that on_data left */
+    STREAM_UNSENT = 1u << 6,     /* output that the kernel refused, or that waits for the flush */
+    STREAM_BLOCKED = 1u << 7,    /* the kernel's buffer is full: WRITE is asked for */
+    STREAM_EOF = 1u << 8,        /* recv said 0 */
+    STREAM_EOF_TOLD = 1u << 9,   /* on_eof has been called */
+    STREAM_REFUSED = 1u << 10,   /* a write was: further ones fail until on_drain */
+    STREAM_DRAIN = 1u << 11,     /* on_drain is owed once output fell below the mark */
+    STREAM_SHUT = 1u << 12,      /* the program half-closed */
     STREAM_SHUT_SENT = 1u << 13, /* and the kernel was told */
-    STREAM_CLOSING = 1u << 14, /* flush, then linger */
-    STREAM_LINGER = 1u << 15,  /* half-closed; input is discarded until the peer's end */
-    STREAM_ENDED = 1u << 16,   /* out of the selector; on_close is owed */
-    STREAM_RESET = 1u << 17,   /* the socket closes with a reset */
-    STREAM_SHOW = 1u << 18,    /* later: show left-over input and a withheld end of input */
-    STREAM_LISTED = 1u << 19,  /* on `dirty` or `later` */
+    STREAM_CLOSING = 1u << 14,   /* flush, then linger */
+    STREAM_LINGER = 1u << 15,    /* half-closed; input is discarded until the peer's end */
+    STREAM_ENDED = 1u << 16,     /* out of the selector; on_close is owed */
+    STREAM_RESET = 1u << 17,     /* the socket closes with a reset */
+    STREAM_SHOW = 1u << 18,      /* later: show left-over input and a withheld end of input */
+    STREAM_LISTED = 1u << 19,    /* on `dirty` or `later` */
     STREAM_STOP_TOLD = 1u << 20,
-    STREAM_TIMED = 1u << 21,   /* closing, and its deadline runs */
+    STREAM_TIMED = 1u << 21,    /* closing, and its deadline runs */
     STREAM_UNCHOKED = 1u << 22, /* high_water does not pause its reading */
     STREAM_FAST = STREAM_OPENED,
 };
@@ -145,7 +145,7 @@ struct weft_listener {
 struct net_worker {
     weft_worker *worker;
     uint8_t *scratch;
-    uint8_t *output;      /* what the running callback of `current` wrote */
+    uint8_t *output; /* what the running callback of `current` wrote */
     size_t output_length;
     weft_stream *current; /* whose callback runs */
     struct list dirty, later, streams;
@@ -155,7 +155,7 @@ struct net_worker {
     bool stopping;
 
     /* Any thread. */
-    _Atomic uint32_t assigned; /* streams here or handed over to here: what placing looks at */
+    _Atomic uint32_t assigned;     /* streams here or handed over to here: what placing looks at */
     _Atomic uint32_t unresponsive; /* left a connection where it was handed over to */
     _Atomic uint32_t shed_posted;
     weft_task shed_task;
@@ -195,9 +195,9 @@ void stream_open(weft_stream *s);
 void stream_stop(weft_stream *s);
 void stream_end(weft_stream *s, int error); /* on_close follows; error < 0 resets the connection */
 void stream_expire(weft_stream *s);
-void stream_service_soon(weft_stream *s);   /* at the end of this iteration */
-void stream_service_later(weft_stream *s);  /* in the next */
-void stream_settle(weft_stream *s);         /* after anything that may change what it waits for */
+void stream_service_soon(weft_stream *s);  /* at the end of this iteration */
+void stream_service_later(weft_stream *s); /* in the next */
+void stream_settle(weft_stream *s);        /* after anything that may change what it waits for */
 void streams_flush(struct net_worker *net);
 void streams_later(struct worker_job *job);
 
@@ -215,7 +215,7 @@ void stream_drop_kept(weft_stream *s);
 void output_gathered_send(weft_stream *s); /* the worker's buffer, when the callback returns */
 void output_send(weft_stream *s);          /* the stream's own chain */
 void output_drop(weft_stream *s);
-void output_sent_all(weft_stream *s);      /* shutdown or close may have waited for it */
+void output_sent_all(weft_stream *s); /* shutdown or close may have waited for it */
 bool output_is_below_mark(const weft_stream *s);
 size_t output_pending(const weft_stream *s);
 
@@ -240,7 +240,8 @@ void net_shed(weft_task *task);
 static inline bool stream_may_read(const weft_stream *s) {
     if (MUTANT("net-closed-still-read"))
         return (s->flags & (STREAM_PAUSED | STREAM_CHOKED | STREAM_EOF)) == 0;
-    return (s->flags & (STREAM_PAUSED | STREAM_CHOKED | STREAM_EOF | STREAM_CLOSING | STREAM_ENDED)) == 0;
+    return (s->flags &
+            (STREAM_PAUSED | STREAM_CHOKED | STREAM_EOF | STREAM_CLOSING | STREAM_ENDED)) == 0;
 }
 
 static inline size_t stream_high_water(const weft_stream *s) {

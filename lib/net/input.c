@@ -74,7 +74,8 @@ static bool consumed_too_much(weft_stream *s, size_t used, size_t length) {
     if (likely(used <= length))
         return false;
 #ifdef WEFT_DEBUG
-    log_misuse("on_data of stream fd %d returned %zu, but was given %zu bytes; it must return what it consumed",
+    log_misuse("on_data of stream fd %d returned %zu, but was given %zu bytes; it must return what "
+               "it consumed",
                s->fd, used, length);
 #endif
     stream_end(s, -EINVAL);

@@ -50,7 +50,8 @@ const char *weft_listener_address(const weft_listener *l) {
     return l && !process_is_forked() ? l->address : NULL;
 }
 
-static weft_listener *listener_create(weft_runtime *rt, int fd, const weft_protocol *protocol, void *arg) {
+static weft_listener *listener_create(weft_runtime *rt, int fd, const weft_protocol *protocol,
+                                      void *arg) {
     size_t size = sizeof(weft_listener) + rt->worker_count * sizeof(struct acceptor);
     weft_listener *l = mem_zalloc(size);
     if (!l)
@@ -101,8 +102,9 @@ static int listener_watch(weft_listener *l) {
 }
 
 /* On success the listener is the runtime's, and fd the listener's. */
-static int listener_start(weft_runtime *rt, int fd, bool is_foreign, const weft_listen_options *options,
-                          const weft_protocol *protocol, void *arg, weft_listener **ret_listener) {
+static int listener_start(weft_runtime *rt, int fd, bool is_foreign,
+                          const weft_listen_options *options, const weft_protocol *protocol,
+                          void *arg, weft_listener **ret_listener) {
     struct sockaddr_storage name;
     socklen_t size = 0;
     int r = os_getsockname(fd, &name, &size);
@@ -130,7 +132,8 @@ static int listener_start(weft_runtime *rt, int fd, bool is_foreign, const weft_
 static int set_options(int fd, const struct address *a, const weft_listen_options *o) {
     int r = os_setsockopt_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (r == 0 && a->storage.ss_family == AF_INET6)
-        r = os_setsockopt_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, o && (o->flags & WEFT_LISTEN_V6ONLY) ? 1 : 0);
+        r = os_setsockopt_int(fd, IPPROTO_IPV6, IPV6_V6ONLY,
+                              o && (o->flags & WEFT_LISTEN_V6ONLY) ? 1 : 0);
     if (r == 0) /* accepted sockets inherit it: no system call per connection */
         r = os_setsockopt_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     if (r == 0 && o && (o->flags & WEFT_LISTEN_DEFER_ACCEPT))
@@ -179,7 +182,8 @@ static int options_check(const weft_listen_options *o) {
     return (o->flags & ~known) || o->backlog < 0 ? -EINVAL : 0;
 }
 
-static int listen_check(weft_runtime *rt, const weft_listen_options *options, const weft_protocol *protocol) {
+static int listen_check(weft_runtime *rt, const weft_listen_options *options,
+                        const weft_protocol *protocol) {
     if (!rt)
         return -EINVAL;
     if (process_is_forked())
@@ -223,7 +227,8 @@ static int check_listening(int fd) {
     return listening && type == SOCK_STREAM ? 0 : -EINVAL;
 }
 
-int weft_listen_fd(weft_runtime *rt, int fd, const weft_protocol *protocol, void *arg, weft_listener **ret_listener) {
+int weft_listen_fd(weft_runtime *rt, int fd, const weft_protocol *protocol, void *arg,
+                   weft_listener **ret_listener) {
     int r = listen_check(rt, NULL, protocol);
     if (r == 0)
         r = check_listening(fd);

@@ -107,7 +107,8 @@ void output_drop(weft_stream *s) {
 /* Sending. */
 
 bool output_is_below_mark(const weft_stream *s) {
-    size_t mark = stream_high_water(s) < stream_max_pending(s) ? stream_high_water(s) : stream_max_pending(s);
+    size_t mark =
+        stream_high_water(s) < stream_max_pending(s) ? stream_high_water(s) : stream_max_pending(s);
     return output_pending(s) < mark - mark / 2 || output_pending(s) == 0;
 }
 
@@ -167,7 +168,8 @@ void output_gathered_send(weft_stream *s) {
 void output_sent_all(weft_stream *s) {
     if ((s->flags & STREAM_SHUT) && (s->flags & STREAM_SHUT_SENT) == 0) {
         s->flags |= STREAM_SHUT_SENT;
-        (void)os_shutdown(s->fd, SHUT_WR); /* fails only when the connection is gone, which recv tells */
+        (void)os_shutdown(s->fd,
+                          SHUT_WR); /* fails only when the connection is gone, which recv tells */
     }
 }
 
@@ -175,7 +177,8 @@ static size_t chain_pieces(const struct output *out, struct iovec *iov) {
     size_t count = 0;
     for (struct block *b = out->first; b && count < SEND_PIECES; b = b->next)
         if (b->end > b->start)
-            iov[count++] = (struct iovec){.iov_base = b->data + b->start, .iov_len = b->end - b->start};
+            iov[count++] =
+                (struct iovec){.iov_base = b->data + b->start, .iov_len = b->end - b->start};
     return count;
 }
 
@@ -281,8 +284,8 @@ OUT_OF_LINE static int write_slowly(weft_stream *s, const void *data, size_t len
 
 int weft_stream_write(weft_stream *s, const void *data, size_t len) {
     /* The fast way: its own callback runs, nothing is special, and it fits. */
-    if (likely(s && worker_is_mine(s->net->worker) && s->net->current == s && !process_is_forked() &&
-               (s->flags & STREAM_FAST_MASK) == STREAM_FAST &&
+    if (likely(s && worker_is_mine(s->net->worker) && s->net->current == s &&
+               !process_is_forked() && (s->flags & STREAM_FAST_MASK) == STREAM_FAST &&
                len <= NET_OUTPUT - s->net->output_length && data)) {
         gather(s->net, data, len);
         if (MUTANT("net-send-per-write"))

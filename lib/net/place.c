@@ -38,7 +38,8 @@ static void refuse_connection(weft_listener *l, struct net_worker *net, int fd) 
  * socket's options reach only connections that come after they were set. */
 static void set_stream_options(const weft_listener *l, int fd) {
     if (l->is_foreign)
-        (void)os_setsockopt_int(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* a unix socket has no such thing */
+        (void)os_setsockopt_int(fd, IPPROTO_TCP, TCP_NODELAY,
+                                1); /* a unix socket has no such thing */
 }
 
 /* On the stream's own worker. */

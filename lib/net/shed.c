@@ -25,7 +25,8 @@ static uint64_t held_in_all(const weft_runtime *rt, weft_worker **ret_largest) {
 void net_hold(weft_stream *s, size_t bytes) {
     weft_worker *w = s->net->worker, *largest = w;
     stat_add(&w->stats.bytes_held, bytes);
-    if (likely(held_in_all(w->runtime, &largest) <= w->runtime->max_buffered) || MUTANT("net-no-shedding"))
+    if (likely(held_in_all(w->runtime, &largest) <= w->runtime->max_buffered) ||
+        MUTANT("net-no-shedding"))
         return;
     struct net_worker *net = net_of(largest);
     /* Also to ourselves: callbacks are running, and the stream that grew may be one of them. */

@@ -248,7 +248,8 @@ void streams_flush(struct net_worker *net) {
 }
 
 static void tell_drain(weft_stream *s) {
-    s->flags &= ~(uint32_t)(MUTANT("net-drain-again") ? STREAM_REFUSED : STREAM_DRAIN | STREAM_REFUSED);
+    s->flags &=
+        ~(uint32_t)(MUTANT("net-drain-again") ? STREAM_REFUSED : STREAM_DRAIN | STREAM_REFUSED);
     if (!s->protocol->on_drain || (s->flags & STREAM_CLOSING))
         return;
     stream_enter(s);
@@ -265,7 +266,8 @@ static void show_left_over(weft_stream *s) {
 }
 
 static void show_withheld_eof(weft_stream *s) {
-    const uint32_t stand = STREAM_EOF | STREAM_EOF_TOLD | STREAM_PAUSED | STREAM_CHOKED | STREAM_CLOSING | STREAM_ENDED;
+    const uint32_t stand = STREAM_EOF | STREAM_EOF_TOLD | STREAM_PAUSED | STREAM_CHOKED |
+                           STREAM_CLOSING | STREAM_ENDED;
     if ((s->flags & stand) == STREAM_EOF)
         stream_tell_eof(s);
 }
@@ -332,7 +334,8 @@ static int adoptable(int fd) {
     return listening ? -EINVAL : os_getpeername(fd, &peer, &size);
 }
 
-int weft_adopt(weft_worker *w, int fd, const weft_protocol *protocol, void *arg, weft_stream **ret_stream) {
+int weft_adopt(weft_worker *w, int fd, const weft_protocol *protocol, void *arg,
+               weft_stream **ret_stream) {
     int r = worker_owner_check(w, "weft_adopt");
     if (r == 0)
         r = protocol_check(protocol);

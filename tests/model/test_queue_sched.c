@@ -34,7 +34,7 @@ static struct {
     int successor; /* an eventfd made after the inbox was destroyed: probably the same number */
 } s;
 
-static const char names[POSTERS_MAX][8] = {"poster-0", "poster-1", "poster-2"};
+static const char *const names[POSTERS_MAX] = {"poster-0", "poster-1", "poster-2"};
 
 /* What a node's link is set to after it ran: a poster that still writes there would be seen. */
 static struct queue_node poison;

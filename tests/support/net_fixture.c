@@ -65,8 +65,8 @@ void note_await(enum note kind, unsigned count) {
         in_time = wait_for_change(&deadline);
     unsigned seen = record.counts[kind];
     pthread_mutex_unlock(&record.lock);
-    CHECK_MSG(seen >= count, "waited in vain for '%c' number %u, there are %u: %s", "odretscu"[kind], count, seen,
-              record.order);
+    CHECK_MSG(seen >= count, "waited in vain for '%c' number %u, there are %u: %s",
+              "odretscu"[kind], count, seen, record.order);
 }
 
 int64_t note_value(enum note kind, unsigned index) {
@@ -230,7 +230,8 @@ static int client_socket(int receive_buffer) {
 }
 
 static int dial(int port, int receive_buffer) {
-    const struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+    const struct sockaddr_in to = {.sin_family = AF_INET,
+                                   .sin_port = htons((uint16_t)port),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = client_socket(receive_buffer);
     if (connect(fd, (const struct sockaddr *)&to, sizeof to) == 0)

@@ -20,9 +20,19 @@
 
 /* --- the log --------------------------------------------------------------------------------- */
 
-enum note { NOTE_OPEN, NOTE_DATA, NOTE_DRAIN, NOTE_EOF, NOTE_TIMEOUT, NOTE_STOP, NOTE_CLOSE, NOTE_USER, NOTE_KINDS };
+enum note {
+    NOTE_OPEN,
+    NOTE_DATA,
+    NOTE_DRAIN,
+    NOTE_EOF,
+    NOTE_TIMEOUT,
+    NOTE_STOP,
+    NOTE_CLOSE,
+    NOTE_USER,
+    NOTE_KINDS
+};
 
-void note(enum note kind, int64_t value);       /* any thread */
+void note(enum note kind, int64_t value); /* any thread */
 unsigned note_count(enum note kind);
 void note_await(enum note kind, unsigned count); /* until there are so many */
 int64_t note_value(enum note kind, unsigned index);
@@ -35,7 +45,8 @@ weft_stream *note_stream(void);
 
 /* Callbacks that note, with the error, length or worker as value. */
 void note_open(weft_stream *s);
-size_t note_data(weft_stream *s, const uint8_t *data, size_t len); /* consumes, and keeps the bytes */
+size_t note_data(weft_stream *s, const uint8_t *data,
+                 size_t len); /* consumes, and keeps the bytes */
 size_t note_echo(weft_stream *s, const uint8_t *data, size_t len); /* notes nothing */
 void note_drain(weft_stream *s);
 void note_eof(weft_stream *s);       /* and leaves the stream open */
@@ -70,14 +81,14 @@ void net_await_open(const struct net *n, uint64_t streams);
 /* --- clients; everything unexpected fails the test -------------------------------------------- */
 
 int net_port(const weft_listener *l);
-int net_dial(const struct net *n);                        /* a blocking socket */
+int net_dial(const struct net *n);                           /* a blocking socket */
 int net_dial_small(const struct net *n, int receive_buffer); /* with an SO_RCVBUF set before */
-int net_dial_port(int port);                              /* or -errno */
+int net_dial_port(int port);                                 /* or -errno */
 void net_put(int fd, const void *data, size_t length);
 void net_get(int fd, void *buffer, size_t length);
 ssize_t net_get_some(int fd, void *buffer, size_t size); /* 0: the peer's end; -errno: reset */
 void net_expect(int fd, const char *text);
-void net_expect_end(int fd);    /* the orderly one */
+void net_expect_end(int fd); /* the orderly one */
 void net_expect_reset(int fd);
 void net_end_output(int fd);
 void net_reset(int fd); /* closes fd, too */

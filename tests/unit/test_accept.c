@@ -1,7 +1,8 @@
 /* Accepting: what can go wrong with it, its limits, and where connections end up. */
 #include "net_fixture.h"
 
-static const weft_protocol echo = {.on_open = note_open, .on_data = note_echo, .on_close = note_close};
+static const weft_protocol echo = {
+    .on_open = note_open, .on_data = note_echo, .on_close = note_close};
 
 static void expect_echo(int fd) {
     net_put(fd, "hello", 5);
@@ -72,7 +73,8 @@ WTEST(accept, at_the_real_limit_of_fds_the_backlog_is_served_when_some_are_freed
     struct net n = net_start(2, &echo);
     struct rlimit limit, low;
     int fds[CLIENTS], fillers[4096], filled = 0;
-    const struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)net_port(n.listener)),
+    const struct sockaddr_in to = {.sin_family = AF_INET,
+                                   .sin_port = htons((uint16_t)net_port(n.listener)),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     for (int i = 0; i < CLIENTS; i++)
         fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -98,8 +100,9 @@ WTEST(accept, at_the_real_limit_of_fds_the_backlog_is_served_when_some_are_freed
 }
 
 WTEST(accept, after_the_error_of_one_connection_the_next_is_served) {
-    static const int errors[] = {-ECONNABORTED, -EPROTO, -EPERM, -ENETDOWN, -ENOPROTOOPT, -EHOSTDOWN,
-                                 -ENONET, -EHOSTUNREACH, -EOPNOTSUPP, -ENETUNREACH, -EAGAIN};
+    static const int errors[] = {-ECONNABORTED, -EPROTO,      -EPERM,  -ENETDOWN,
+                                 -ENOPROTOOPT,  -EHOSTDOWN,   -ENONET, -EHOSTUNREACH,
+                                 -EOPNOTSUPP,   -ENETUNREACH, -EAGAIN};
     seam_call_fn = fail_accept;
     struct net n = net_start(2, &echo);
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
@@ -167,7 +170,8 @@ static void count_close(weft_stream *s, int error) {
     note_close(s, error);
 }
 
-static const weft_protocol counting = {.on_open = count_open, .on_data = note_echo, .on_close = count_close};
+static const weft_protocol counting = {
+    .on_open = count_open, .on_data = note_echo, .on_close = count_close};
 
 WTEST(accept, at_max_streams_others_wait_in_the_backlog) {
     enum { CLIENTS = 6, LIMIT = 2 };
@@ -230,8 +234,8 @@ enum { WORKERS = 4, SPREAD = 64 };
 static void expect_even(const struct net *n) {
     for (unsigned i = 0; i < WORKERS; i++) {
         int64_t open = (int64_t)rt_stats(net_worker_at(n, i)).streams_open;
-        CHECK_MSG(open >= SPREAD / WORKERS - 2 && open <= SPREAD / WORKERS + 2, "worker %u has %d of %d", i,
-                  (int)open, SPREAD);
+        CHECK_MSG(open >= SPREAD / WORKERS - 2 && open <= SPREAD / WORKERS + 2,
+                  "worker %u has %d of %d", i, (int)open, SPREAD);
     }
 }
 

@@ -16,8 +16,9 @@ static bool has_ipv6(void) {
 
 WTEST(address, good_ones_come_back_as_they_were) {
     static const char *const texts[] = {
-        "127.0.0.1:0", "127.0.0.1:65535", "0.0.0.0:80", "255.255.255.255:1", "[::]:80", "[::1]:7000",
-        "[2001:db8::1]:443", "[::ffff:192.0.2.1]:80", "[fe80::1%1]:5",
+        "127.0.0.1:0",   "127.0.0.1:65535", "0.0.0.0:80",        "255.255.255.255:1",
+        "[::]:80",       "[::1]:7000",      "[2001:db8::1]:443", "[::ffff:192.0.2.1]:80",
+        "[fe80::1%1]:5",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct address a;
@@ -46,12 +47,45 @@ WTEST(address, a_zone_may_be_a_name) {
 
 WTEST(address, malformed_ones_are_refused_and_change_nothing) {
     static const char *const texts[] = {
-        "", ":", "7000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:123456", "127.0.0.1:-1",
-        "127.0.0.1:+1", "127.0.0.1: 1", "127.0.0.1:1 ", "127.0.0.1:0x50", "127.0.0.1:http", "127.0.0:80",
-        "256.0.0.1:80", "localhost:80", " 127.0.0.1:80", "127.0.0.1 :80", "::1:80", "::1", "[::1]", "[::1]80",
-        "[::1:80", "::1]:80", "[]:80", "[:80", "]:80", "[127.0.0.1]:80", "[::1]]:80", "[[::1]]:80", "[:::1]:80",
-        "[fe80::1%]:80", "[fe80::1%nonesuch]:80", "[fe80::1%1x]:80", "[fe80::1%-1]:80", "[fe80::1%0]:80",
-        "[fe80::1%4294967297]:80", "tcp:127.0.0.1:80", "*:80",
+        "",
+        ":",
+        "7000",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:65536",
+        "127.0.0.1:123456",
+        "127.0.0.1:-1",
+        "127.0.0.1:+1",
+        "127.0.0.1: 1",
+        "127.0.0.1:1 ",
+        "127.0.0.1:0x50",
+        "127.0.0.1:http",
+        "127.0.0:80",
+        "256.0.0.1:80",
+        "localhost:80",
+        " 127.0.0.1:80",
+        "127.0.0.1 :80",
+        "::1:80",
+        "::1",
+        "[::1]",
+        "[::1]80",
+        "[::1:80",
+        "::1]:80",
+        "[]:80",
+        "[:80",
+        "]:80",
+        "[127.0.0.1]:80",
+        "[::1]]:80",
+        "[[::1]]:80",
+        "[:::1]:80",
+        "[fe80::1%]:80",
+        "[fe80::1%nonesuch]:80",
+        "[fe80::1%1x]:80",
+        "[fe80::1%-1]:80",
+        "[fe80::1%0]:80",
+        "[fe80::1%4294967297]:80",
+        "tcp:127.0.0.1:80",
+        "*:80",
         "[0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0001]:80",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -95,7 +129,8 @@ static void names_open(weft_stream *s) {
     note_open(s);
 }
 
-static const weft_protocol names = {.on_open = names_open, .on_data = note_data, .on_close = note_close};
+static const weft_protocol names = {
+    .on_open = names_open, .on_data = note_data, .on_close = note_close};
 
 WTEST(address, a_stream_knows_both_its_names) {
     struct net n = net_start(1, &names);
@@ -117,7 +152,8 @@ WTEST(address, a_stream_knows_both_its_names) {
 }
 
 static int dial6(int port) {
-    struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port),
+    struct sockaddr_in6 to = {.sin6_family = AF_INET6,
+                              .sin6_port = htons((uint16_t)port),
                               .sin6_addr = IN6ADDR_LOOPBACK_INIT};
     int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK_EQ(connect(fd, (struct sockaddr *)&to, sizeof to), 0);

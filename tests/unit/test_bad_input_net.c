@@ -3,7 +3,8 @@
 
 #include <sys/wait.h>
 
-static const weft_protocol echo = {.on_open = note_open, .on_data = note_echo, .on_close = note_close};
+static const weft_protocol echo = {
+    .on_open = note_open, .on_data = note_echo, .on_close = note_close};
 
 static _Atomic unsigned logged;
 
@@ -56,8 +57,8 @@ static int fail_once(enum os_call call) {
 }
 
 WTEST(bad_input_net, listening_while_the_system_refuses) {
-    static const enum os_call calls[] = {OS_SOCKET, OS_SETSOCKOPT, OS_BIND, OS_LISTEN, OS_GETSOCKNAME, OS_ALLOC,
-                                         OS_EPOLL_CTL};
+    static const enum os_call calls[] = {OS_SOCKET,      OS_SETSOCKOPT, OS_BIND,     OS_LISTEN,
+                                         OS_GETSOCKNAME, OS_ALLOC,      OS_EPOLL_CTL};
     seam_call_fn = fail_once;
     weft_runtime *rt = rt_create(2);
     weft_listener *l = NULL;
@@ -65,7 +66,8 @@ WTEST(bad_input_net, listening_while_the_system_refuses) {
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         failing = (int)calls[i];
         int r = weft_listen(rt, "127.0.0.1:0", &echo, NULL, &l);
-        CHECK_MSG(r == (calls[i] == OS_ALLOC ? -ENOMEM : -ENOBUFS), "%s: %d", seam_call_name(calls[i]), r);
+        CHECK_MSG(r == (calls[i] == OS_ALLOC ? -ENOMEM : -ENOBUFS), "%s: %d",
+                  seam_call_name(calls[i]), r);
         CHECK_EQ(failing, -1);
         CHECK(l == NULL);
     }
@@ -127,8 +129,9 @@ static void adopt_badly(void *arg) {
 }
 
 WTEST(bad_input_net, adopting) {
-    static const int expected[] = {-EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL,
-                                   -EBADF,  -EBADF,  -ENOTSOCK, -ENOTCONN, 0, 0, 0, -EEXIST};
+    static const int expected[] = {-EINVAL, -EINVAL, -EINVAL, -EINVAL, -EINVAL,   -EINVAL,
+                                   -EINVAL, -EINVAL, -EBADF,  -EBADF,  -ENOTSOCK, -ENOTCONN,
+                                   0,       0,       0,       -EEXIST};
     weft_runtime *rt = rt_start(1);
     int fds[2];
     net_pair(fds);
@@ -136,7 +139,8 @@ WTEST(bad_input_net, adopting) {
     rt_call(a.worker, adopt_badly, &a);
     CHECK_EQ(note_count(NOTE_USER), sizeof expected / sizeof expected[0]);
     for (unsigned i = 0; i < note_count(NOTE_USER); i++)
-        CHECK_MSG(note_value(NOTE_USER, i) == expected[i], "call %u gives %d", i, (int)note_value(NOTE_USER, i));
+        CHECK_MSG(note_value(NOTE_USER, i) == expected[i], "call %u gives %d", i,
+                  (int)note_value(NOTE_USER, i));
     net_put(fds[0], "still works", 11);
     net_expect(fds[0], "still works");
     close(fds[0]);
@@ -146,7 +150,8 @@ WTEST(bad_input_net, adopting) {
 /* Refused for want of memory or a place in the selector: the fd is as it was. */
 static void adopt_without(void *arg) {
     const struct adopting *a = arg;
-    static const enum os_call calls[] = {OS_ALLOC, OS_EPOLL_CTL, OS_FCNTL, OS_GETSOCKOPT, OS_GETPEERNAME};
+    static const enum os_call calls[] = {OS_ALLOC, OS_EPOLL_CTL, OS_FCNTL, OS_GETSOCKOPT,
+                                         OS_GETPEERNAME};
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         weft_stream *s = NULL;
         failing = (int)calls[i];
@@ -178,9 +183,11 @@ WTEST(bad_input_net, adopting_while_the_system_refuses) {
 /* --- streams ---------------------------------------------------------------------------------- */
 
 static void write_badly(void *s) {
-    const struct iovec hole[] = {{.iov_base = (void *)(uintptr_t)"a", .iov_len = 1}, {.iov_len = 1}};
+    const struct iovec hole[] = {{.iov_base = (void *)(uintptr_t) "a", .iov_len = 1},
+                                 {.iov_len = 1}};
     static char byte;
-    const struct iovec overflow[] = {{.iov_base = &byte, .iov_len = SIZE_MAX}, {.iov_base = &byte, .iov_len = 2}};
+    const struct iovec overflow[] = {{.iov_base = &byte, .iov_len = SIZE_MAX},
+                                     {.iov_base = &byte, .iov_len = 2}};
     note(NOTE_USER, weft_stream_write(s, NULL, 1));
     note(NOTE_USER, weft_stream_writev(s, hole, 2));
     note(NOTE_USER, weft_stream_writev(s, hole, -1));
@@ -230,7 +237,7 @@ WTEST(bad_input_net, from_another_thread) {
     note_await(NOTE_OPEN, 1);
     rt_turns(net_worker_at(&n, 0), 1);
     weft_stream *s = note_stream();
-    const struct iovec piece = {.iov_base = (void *)(uintptr_t)"x", .iov_len = 1};
+    const struct iovec piece = {.iov_base = (void *)(uintptr_t) "x", .iov_len = 1};
     CHECK_EQ(weft_stream_write(s, "x", 1), -EPERM);
     CHECK_EQ(weft_stream_writev(s, &piece, 1), -EPERM);
     CHECK_EQ(weft_stream_shutdown(s), -EPERM);

@@ -1,7 +1,8 @@
 /* Listening: before and after the start, from any thread, and its end. */
 #include "net_fixture.h"
 
-static const weft_protocol echo = {.on_open = note_open, .on_data = note_echo, .on_close = note_close};
+static const weft_protocol echo = {
+    .on_open = note_open, .on_data = note_echo, .on_close = note_close};
 
 static void expect_echo(int fd) {
     net_put(fd, "hello", 5);
@@ -60,7 +61,8 @@ WTEST(listener, a_second_server_finds_the_address_in_use) {
     weft_runtime *other = rt_start(1);
     weft_listener *l = (weft_listener *)&n;
     CHECK_EQ(weft_listen(other, weft_listener_address(n.listener), &echo, NULL, &l), -EADDRINUSE);
-    CHECK_EQ(weft_listen(n.runtime, weft_listener_address(n.listener), &echo, NULL, &l), -EADDRINUSE);
+    CHECK_EQ(weft_listen(n.runtime, weft_listener_address(n.listener), &echo, NULL, &l),
+             -EADDRINUSE);
     CHECK(l == (weft_listener *)&n);
     rt_end(other);
     net_end(&n);
@@ -130,7 +132,8 @@ WTEST(listener, one_that_never_ran_leaves_nothing) {
 static _Atomic bool is_its_own;
 
 static void arg_open(weft_stream *s) {
-    is_its_own = weft_stream_arg(s) == &is_its_own && weft_stream_worker(s) == weft_worker_current();
+    is_its_own =
+        weft_stream_arg(s) == &is_its_own && weft_stream_worker(s) == weft_worker_current();
 }
 
 WTEST(listener, the_argument_is_passed_through) {
@@ -220,7 +223,8 @@ WTEST(listener, an_fd_that_is_refused_is_unchanged) {
     CHECK(l == NULL);
     CHECK_EQ(fcntl(listening, F_GETFL) & O_NONBLOCK, 0);
     rt_end(rt);
-    CHECK(is_open(listening) && is_open(not_listening) && is_open(datagram) && is_open(pipe_fds[0]));
+    CHECK(is_open(listening) && is_open(not_listening) && is_open(datagram) &&
+          is_open(pipe_fds[0]));
 }
 
 /* The third worker cannot watch: the first two have to forget the fd again. */

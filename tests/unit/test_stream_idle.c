@@ -22,11 +22,16 @@ static void idle_timeout(weft_stream *s) {
     last_byte_ns = now_ns(); /* it re-arms */
 }
 
-static const weft_protocol protocol = {.on_open = idle_open, .on_data = idle_data, .on_timeout = idle_timeout,
-                                       .on_close = note_close, .idle_timeout_ns = WEFT_MSEC(IDLE_MS)};
+static const weft_protocol protocol = {.on_open = idle_open,
+                                       .on_data = idle_data,
+                                       .on_timeout = idle_timeout,
+                                       .on_close = note_close,
+                                       .idle_timeout_ns = WEFT_MSEC(IDLE_MS)};
 
 WTEST(stream_idle, without_on_timeout_it_closes) {
-    static const weft_protocol closing = {.on_open = idle_open, .on_data = idle_data, .on_close = note_close,
+    static const weft_protocol closing = {.on_open = idle_open,
+                                          .on_data = idle_data,
+                                          .on_close = note_close,
                                           .idle_timeout_ns = WEFT_MSEC(IDLE_MS)};
     struct net n = net_start(1, &closing);
     int fd = net_dial(&n);
@@ -111,7 +116,9 @@ static int eagain(enum os_call call) {
 }
 
 WTEST(stream_idle, bytes_that_cannot_leave_do_not_postpone_it) {
-    static const weft_protocol closing = {.on_open = note_open, .on_data = note_data, .on_close = note_close,
+    static const weft_protocol closing = {.on_open = note_open,
+                                          .on_data = note_data,
+                                          .on_close = note_close,
                                           .idle_timeout_ns = WEFT_MSEC(IDLE_MS)};
     seam_call_fn = eagain;
     struct net n = net_start(1, &closing);
@@ -137,7 +144,9 @@ static void set_for_ever(void *s) {
 }
 
 WTEST(stream_idle, it_may_be_set_changed_and_taken_away) {
-    static const weft_protocol plain = {.on_open = idle_open, .on_data = idle_data, .on_timeout = note_timeout,
+    static const weft_protocol plain = {.on_open = idle_open,
+                                        .on_data = idle_data,
+                                        .on_timeout = note_timeout,
                                         .on_close = note_close};
     struct net n = net_start(1, &plain);
     weft_worker *w = net_worker_at(&n, 0);
@@ -169,7 +178,9 @@ static void abort_from_timeout(weft_stream *s) {
 }
 
 static void end_from_timeout(void (*on_timeout)(weft_stream *s)) {
-    weft_protocol ending = {.on_data = note_data, .on_timeout = on_timeout, .on_close = note_close,
+    weft_protocol ending = {.on_data = note_data,
+                            .on_timeout = on_timeout,
+                            .on_close = note_close,
                             .idle_timeout_ns = WEFT_MSEC(1)};
     struct net n = net_start(1, &ending);
     int fd = net_dial(&n);
@@ -196,7 +207,8 @@ static void close_stream(void *s) {
 }
 
 WTEST(stream_idle, a_close_is_not_a_timeout) {
-    static const weft_protocol closing = {.on_open = note_open, .on_data = note_data, .on_close = note_close};
+    static const weft_protocol closing = {
+        .on_open = note_open, .on_data = note_data, .on_close = note_close};
     struct net n = net_start(1, &closing);
     weft_worker *w = net_worker_at(&n, 0);
     struct hold hold;

@@ -21,8 +21,8 @@ static size_t words(weft_stream *s, const uint8_t *data, size_t len) {
     return len & ~(size_t)3;
 }
 
-static const weft_protocol word_protocol = {.on_open = note_open, .on_data = words, .on_eof = note_eof_close,
-                                            .on_close = note_close};
+static const weft_protocol word_protocol = {
+    .on_open = note_open, .on_data = words, .on_eof = note_eof_close, .on_close = note_close};
 
 /* --- left-over input -------------------------------------------------------------------------- */
 
@@ -109,7 +109,8 @@ static size_t leave_all(weft_stream *s, const uint8_t *data, size_t len) {
 }
 
 WTEST(stream_input, too_much_left_closes) {
-    static const weft_protocol protocol = {.on_data = leave_all, .on_close = note_close, .max_unconsumed = 1000};
+    static const weft_protocol protocol = {
+        .on_data = leave_all, .on_close = note_close, .max_unconsumed = 1000};
     static const uint8_t data[1000];
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
@@ -164,7 +165,8 @@ static size_t pause_first(weft_stream *s, const uint8_t *data, size_t len) {
 }
 
 WTEST(stream_input, a_resume_shows_what_was_left_without_new_bytes) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = pause_first, .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = note_open, .on_data = pause_first, .on_close = note_close};
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
     net_put(fd, "abc", 3);
@@ -179,7 +181,8 @@ WTEST(stream_input, a_resume_shows_what_was_left_without_new_bytes) {
 }
 
 WTEST(stream_input, a_resume_shows_what_was_left_with_new_bytes_once) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = pause_first, .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = note_open, .on_data = pause_first, .on_close = note_close};
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
     net_put(fd, "abc", 3);
@@ -197,7 +200,9 @@ WTEST(stream_input, a_resume_shows_what_was_left_with_new_bytes_once) {
 }
 
 WTEST(stream_input, a_paused_stream_is_not_read) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = note_data, .on_eof = note_eof_close,
+    static const weft_protocol protocol = {.on_open = note_open,
+                                           .on_data = note_data,
+                                           .on_eof = note_eof_close,
                                            .on_close = note_close};
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
@@ -216,7 +221,9 @@ WTEST(stream_input, a_paused_stream_is_not_read) {
 
 /* Paused in the middle of a message, and the peer's end is in the socket already. */
 WTEST(stream_input, after_a_resume_left_over_bytes_come_before_the_end) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = pause_first, .on_eof = note_eof_close,
+    static const weft_protocol protocol = {.on_open = note_open,
+                                           .on_data = pause_first,
+                                           .on_eof = note_eof_close,
                                            .on_close = note_close};
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
@@ -236,7 +243,8 @@ WTEST(stream_input, after_a_resume_left_over_bytes_come_before_the_end) {
 
 /* The default end of input must not lose them either. */
 WTEST(stream_input, after_a_resume_left_over_bytes_come_before_the_automatic_close) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = pause_first, .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = note_open, .on_data = pause_first, .on_close = note_close};
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
     net_put(fd, "abc", 3);
@@ -266,8 +274,11 @@ static size_t byte_for_much(weft_stream *s, const uint8_t *data, size_t len) {
 }
 
 WTEST(stream_input, the_end_of_the_automatic_pause_shows_what_was_left) {
-    static const weft_protocol protocol = {.on_open = small_open, .on_data = byte_for_much, .on_eof = note_eof_close,
-                                           .on_close = note_close, .high_water = 10000};
+    static const weft_protocol protocol = {.on_open = small_open,
+                                           .on_data = byte_for_much,
+                                           .on_eof = note_eof_close,
+                                           .on_close = note_close,
+                                           .high_water = 10000};
     static uint8_t back[ANSWER];
     struct net n = net_start(1, &protocol);
     int fd = net_dial_small(&n, 4096);
@@ -289,8 +300,8 @@ WTEST(stream_input, the_end_of_the_automatic_pause_shows_what_was_left) {
 
 /* --- the end of input, and hang-ups ----------------------------------------------------------- */
 
-static const weft_protocol noting = {.on_open = note_open, .on_data = note_data, .on_eof = note_eof_close,
-                                     .on_close = note_close};
+static const weft_protocol noting = {
+    .on_open = note_open, .on_data = note_data, .on_eof = note_eof_close, .on_close = note_close};
 
 WTEST(stream_input, data_and_the_end_queued_together) {
     struct net n = net_start(1, &noting);
@@ -360,8 +371,8 @@ static void half_close(void *s) {
 }
 
 WTEST(stream_input, a_stream_that_ended_both_ways_does_not_spin) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = note_data, .on_eof = note_eof,
-                                           .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = note_open, .on_data = note_data, .on_eof = note_eof, .on_close = note_close};
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
     note_await(NOTE_OPEN, 1);
@@ -399,7 +410,8 @@ static void eof_answer(weft_stream *s) {
 }
 
 WTEST(stream_input, after_the_peers_half_close_a_megabyte_goes_the_other_way) {
-    static const weft_protocol protocol = {.on_data = note_data, .on_eof = eof_answer, .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_data = note_data, .on_eof = eof_answer, .on_close = note_close};
     static uint8_t back[1 << 20];
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
@@ -441,7 +453,8 @@ static void eof_looks(weft_stream *s) {
 }
 
 WTEST(stream_input, at_the_end_what_was_left_may_be_looked_at) {
-    static const weft_protocol protocol = {.on_data = leave_all, .on_eof = eof_looks, .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_data = leave_all, .on_eof = eof_looks, .on_close = note_close};
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
     net_put(fd, "unfinished", 10);
@@ -495,7 +508,8 @@ static size_t count_flood(weft_stream *s, const uint8_t *data, size_t len) {
 }
 
 WTEST(stream_input, a_flood_does_not_starve_another) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = count_flood, .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = note_open, .on_data = count_flood, .on_close = note_close};
     static const uint8_t flood[1 << 20];
     struct net n = net_start(1, &protocol);
     struct hold hold;

@@ -11,10 +11,15 @@ static void do_abort(void *s) {
     weft_stream_abort(s);
 }
 
-static const weft_protocol noting = {.on_open = note_open, .on_data = note_data, .on_drain = note_drain,
-                                     .on_eof = note_eof_close, .on_timeout = note_timeout, .on_stop = note_stop,
+static const weft_protocol noting = {.on_open = note_open,
+                                     .on_data = note_data,
+                                     .on_drain = note_drain,
+                                     .on_eof = note_eof_close,
+                                     .on_timeout = note_timeout,
+                                     .on_stop = note_stop,
                                      .on_close = note_close};
-static const weft_protocol echo = {.on_open = note_open, .on_data = note_echo, .on_close = note_close};
+static const weft_protocol echo = {
+    .on_open = note_open, .on_data = note_echo, .on_close = note_close};
 
 /* --- order ------------------------------------------------------------------------------------ */
 
@@ -62,9 +67,14 @@ static size_t close_and_go_on(weft_stream *s, const uint8_t *data, size_t len) {
 }
 
 WTEST(stream_life, after_a_close_only_on_close_follows) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = close_and_go_on, .on_drain = note_drain,
-                                           .on_eof = note_eof, .on_timeout = note_timeout, .on_stop = note_stop,
-                                           .on_close = note_close, .idle_timeout_ns = 1};
+    static const weft_protocol protocol = {.on_open = note_open,
+                                           .on_data = close_and_go_on,
+                                           .on_drain = note_drain,
+                                           .on_eof = note_eof,
+                                           .on_timeout = note_timeout,
+                                           .on_stop = note_stop,
+                                           .on_close = note_close,
+                                           .idle_timeout_ns = 1};
     struct net n = net_start(1, &protocol);
     struct hold hold;
     int fd = net_dial(&n);
@@ -196,7 +206,8 @@ static size_t reply_and_close(weft_stream *s, const uint8_t *data, size_t len) {
 /* The client has sent more than the server read: a close() now would answer with a reset, and take
  * along what is still on its way. */
 WTEST(stream_life, a_close_does_not_destroy_the_last_reply) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = reply_and_close, .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = note_open, .on_data = reply_and_close, .on_close = note_close};
     static uint8_t back[REPLY];
     struct net n = net_start(1, &protocol);
     net_fill(reply, REPLY, 0);
@@ -254,8 +265,10 @@ static size_t write_much_and_close(weft_stream *s, const uint8_t *data, size_t l
 }
 
 WTEST(stream_life, a_close_gives_up_on_a_peer_that_does_not_read) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = write_much_and_close,
-                                           .on_close = note_close, .close_timeout_ns = WEFT_MSEC(50)};
+    static const weft_protocol protocol = {.on_open = note_open,
+                                           .on_data = write_much_and_close,
+                                           .on_close = note_close,
+                                           .close_timeout_ns = WEFT_MSEC(50)};
     struct net n = net_start(1, &protocol);
     int fd = net_dial_small(&n, 4096);
     uint64_t start_ns = now_ns();
@@ -300,8 +313,8 @@ WTEST(stream_life, an_abort_resets_and_is_no_failure) {
 }
 
 WTEST(stream_life, an_abort_cuts_a_close_short) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = write_much_and_close,
-                                           .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = note_open, .on_data = write_much_and_close, .on_close = note_close};
     struct net n = net_start(1, &protocol);
     int fd = net_dial_small(&n, 4096);
     net_put(fd, "x", 1);
@@ -329,8 +342,8 @@ static void close_and_pending(weft_stream *s, int error) {
 }
 
 WTEST(stream_life, a_reset_with_output_queued_closes_once) {
-    static const weft_protocol protocol = {.on_open = write_a_lot, .on_data = note_data,
-                                           .on_close = close_and_pending};
+    static const weft_protocol protocol = {
+        .on_open = write_a_lot, .on_data = note_data, .on_close = close_and_pending};
     struct net n = net_start(1, &protocol);
     int fd = net_dial_small(&n, 4096);
     note_await(NOTE_USER, 1);
@@ -372,7 +385,8 @@ static size_t end_the_other(weft_stream *s, const uint8_t *data, size_t len) {
 }
 
 static void end_in_one_batch(int first, bool abort) {
-    static const weft_protocol protocol = {.on_open = pair_open, .on_data = end_the_other, .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = pair_open, .on_data = end_the_other, .on_close = note_close};
     struct net n = net_start(1, &protocol);
     struct hold hold;
     int fds[2];
@@ -434,7 +448,8 @@ WTEST(stream_life, state_is_zero_and_aligned_and_the_programs) {
     static const size_t sizes[] = {1, 24, 4096, 100000};
     unsigned opened = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        weft_protocol protocol = {.state_size = sizes[i], .on_open = state_open, .on_data = note_echo};
+        weft_protocol protocol = {
+            .state_size = sizes[i], .on_open = state_open, .on_data = note_echo};
         size_in_use = sizes[i];
         struct net n = net_start(1, &protocol);
         for (int k = 0; k < 10; k++) {

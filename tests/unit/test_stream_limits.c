@@ -37,7 +37,8 @@ static size_t write_1001(weft_stream *s, const uint8_t *data, size_t len) {
 
 /* The kernel would take it all, but a write counts whole. */
 WTEST(stream_limits, without_on_drain_a_refused_write_closes) {
-    static const weft_protocol protocol = {.on_data = write_1001, .on_close = note_close, .max_pending = 1000};
+    static const weft_protocol protocol = {
+        .on_data = write_1001, .on_close = note_close, .max_pending = 1000};
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
     net_put(fd, "x", 1);
@@ -67,8 +68,12 @@ static void drain_and_write(weft_stream *s) {
 }
 
 static void refused_until_drain(size_t high_water) {
-    weft_protocol protocol = {.on_open = small_open, .on_data = write_beyond, .on_drain = drain_and_write,
-                              .on_close = note_close, .high_water = high_water, .max_pending = 100000};
+    weft_protocol protocol = {.on_open = small_open,
+                              .on_data = write_beyond,
+                              .on_drain = drain_and_write,
+                              .on_close = note_close,
+                              .high_water = high_water,
+                              .max_pending = 100000};
     struct net n = net_start(1, &protocol);
     int fd = net_dial_small(&n, 4096);
     net_put(fd, "x", 1);
@@ -83,7 +88,8 @@ static void refused_until_drain(size_t high_water) {
     note_await(NOTE_USER, 5);
     CHECK_EQ(note_value(NOTE_USER, 4), 0);
     CHECK_EQ(note_count(NOTE_DRAIN), 1);
-    CHECK(note_value(NOTE_DRAIN, 0) < (high_water && high_water < 100000 ? (int64_t)high_water : 100000) / 2);
+    CHECK(note_value(NOTE_DRAIN, 0) <
+          (high_water && high_water < 100000 ? (int64_t)high_water : 100000) / 2);
     close(fd);
     note_await(NOTE_CLOSE, 1);
     CHECK_EQ(note_value(NOTE_CLOSE, 0), 0);
@@ -110,8 +116,10 @@ static size_t write_too_large(weft_stream *s, const uint8_t *data, size_t len) {
 }
 
 WTEST(stream_limits, a_write_that_never_fits_is_refused_and_drained_at_once) {
-    static const weft_protocol protocol = {.on_data = write_too_large, .on_drain = drain_and_write,
-                                           .on_close = note_close, .max_pending = 1000};
+    static const weft_protocol protocol = {.on_data = write_too_large,
+                                           .on_drain = drain_and_write,
+                                           .on_close = note_close,
+                                           .max_pending = 1000};
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
     net_put(fd, "x", 1);
@@ -138,7 +146,8 @@ static size_t write_without_memory(weft_stream *s, const uint8_t *data, size_t l
 }
 
 WTEST(stream_limits, without_memory_a_write_is_refused) {
-    static const weft_protocol patient = {.on_data = write_without_memory, .on_drain = drain_and_write};
+    static const weft_protocol patient = {.on_data = write_without_memory,
+                                          .on_drain = drain_and_write};
     static const weft_protocol other = {.on_data = write_without_memory, .on_close = note_close};
     seam_call_fn = fail_allocations;
     struct net n = net_start(1, &patient);
@@ -169,8 +178,11 @@ static size_t write_thrice(weft_stream *s, const uint8_t *data, size_t len) {
 }
 
 WTEST(stream_limits, on_drain_comes_once_and_at_half) {
-    static const weft_protocol protocol = {.on_open = small_open, .on_data = write_thrice, .on_drain = note_drain,
-                                           .on_close = note_close, .high_water = 100000};
+    static const weft_protocol protocol = {.on_open = small_open,
+                                           .on_data = write_thrice,
+                                           .on_drain = note_drain,
+                                           .on_close = note_close,
+                                           .high_water = 100000};
     struct net n = net_start(1, &protocol);
     int fd = net_dial_small(&n, 4096);
     for (unsigned i = 1; i <= 3; i++) {
@@ -189,8 +201,11 @@ WTEST(stream_limits, on_drain_comes_once_and_at_half) {
 }
 
 WTEST(stream_limits, on_drain_does_not_depend_on_the_pause) {
-    static const weft_protocol protocol = {.on_open = small_open, .on_data = write_thrice, .on_drain = note_drain,
-                                           .on_close = note_close, .high_water = 100000};
+    static const weft_protocol protocol = {.on_open = small_open,
+                                           .on_data = write_thrice,
+                                           .on_drain = note_drain,
+                                           .on_close = note_close,
+                                           .high_water = 100000};
     struct net n = net_start(1, &protocol);
     int fd = net_dial_small(&n, 4096);
     net_put(fd, "x", 1);
@@ -223,8 +238,10 @@ static size_t answer_each_byte(weft_stream *s, const uint8_t *data, size_t len) 
 /* Each asks for 1000 answers of 100 KB and reads none. */
 WTEST(stream_limits, who_never_reads_costs_no_more_than_the_mark) {
     enum { CLIENTS = 20, ASKED = 1000 };
-    static const weft_protocol protocol = {.on_open = small_open, .on_data = answer_each_byte,
-                                           .on_close = note_close, .high_water = 50000};
+    static const weft_protocol protocol = {.on_open = small_open,
+                                           .on_data = answer_each_byte,
+                                           .on_close = note_close,
+                                           .high_water = 50000};
     struct net n = net_start(2, &protocol);
     int fds[CLIENTS];
     for (int i = 0; i < CLIENTS; i++) {
@@ -257,8 +274,12 @@ static int eagain(enum os_call call) {
 }
 
 static void ask_adopted(uint32_t flags, unsigned expected_answers, int expected_error) {
-    weft_protocol protocol = {.on_open = small_open, .on_data = answer_batch, .on_close = note_close, .flags = flags,
-                              .high_water = 150000, .max_pending = 3 * ANSWER + 50000};
+    weft_protocol protocol = {.on_open = small_open,
+                              .on_data = answer_batch,
+                              .on_close = note_close,
+                              .flags = flags,
+                              .high_water = 150000,
+                              .max_pending = 3 * ANSWER + 50000};
     seam_call_fn = eagain;
     struct net n = net_start(1, &protocol);
     int fds[2];
@@ -297,9 +318,10 @@ static void inject(weft_stream *s) {
 
 /* What goes round is more than all buffers between them hold. If both paused, both would wait. */
 WTEST(stream_limits, two_programs_that_echo_at_each_other_go_on) {
-    static const weft_protocol echo = {.on_data = note_echo, .on_close = note_close, .high_water = 20000};
-    static const weft_protocol injecting = {.on_open = inject, .on_data = note_echo, .on_close = note_close,
-                                            .high_water = 20000};
+    static const weft_protocol echo = {
+        .on_data = note_echo, .on_close = note_close, .high_water = 20000};
+    static const weft_protocol injecting = {
+        .on_open = inject, .on_data = note_echo, .on_close = note_close, .high_water = 20000};
     struct net server = net_start(1, &echo), client = net_start(1, &echo);
     net_adopt(&client, net_dial(&server), &injecting);
     note_await(NOTE_USER, 1);
@@ -334,8 +356,8 @@ static size_t write_first_byte(weft_stream *s, const uint8_t *data, size_t len) 
 }
 
 WTEST(stream_limits, above_max_buffered_the_largest_holder_is_closed) {
-    static const weft_protocol protocol = {.state_size = 8, .on_open = hold_open, .on_data = write_first_byte,
-                                           .on_close = hold_close};
+    static const weft_protocol protocol = {
+        .state_size = 8, .on_open = hold_open, .on_data = write_first_byte, .on_close = hold_close};
     const weft_runtime_options options = {.workers = 1, .max_buffered = 1000000};
     struct net n = net_start_with(&options, NULL, &protocol);
     static const uint8_t amounts[] = {1, 6, 2, 3};
@@ -369,8 +391,8 @@ static size_t leave_all(weft_stream *s, const uint8_t *data, size_t len) {
 }
 
 WTEST(stream_limits, input_that_was_left_counts_as_held) {
-    static const weft_protocol protocol = {.state_size = 8, .on_open = hold_open, .on_data = leave_all,
-                                           .on_close = hold_close};
+    static const weft_protocol protocol = {
+        .state_size = 8, .on_open = hold_open, .on_data = leave_all, .on_close = hold_close};
     const weft_runtime_options options = {.workers = 2, .max_buffered = 1000000};
     struct net n = net_start_with(&options, NULL, &protocol);
     static const size_t amounts[] = {300000, 400000, 250000, 200000};

@@ -10,7 +10,8 @@ static void small_open(weft_stream *s) {
     note_open(s);
 }
 
-static const weft_protocol noting = {.on_open = note_open, .on_data = note_data, .on_close = note_close};
+static const weft_protocol noting = {
+    .on_open = note_open, .on_data = note_data, .on_close = note_close};
 
 /* --- one send --------------------------------------------------------------------------------- */
 
@@ -64,7 +65,8 @@ WTEST(stream_output, also_behind_left_over_input) {
 }
 
 WTEST(stream_output, also_with_tight_limits) {
-    static const weft_protocol protocol = {.on_data = sixteen, .high_water = 1000, .max_pending = 2000};
+    static const weft_protocol protocol = {
+        .on_data = sixteen, .high_water = 1000, .max_pending = 2000};
     sixteen_writes(&protocol, false);
 }
 
@@ -159,7 +161,8 @@ static void look_at_pending(void *arg) {
 
 static void start_looking(void *arg) {
     target = arg;
-    note(NOTE_USER, weft_hook_start(weft_worker_current(), WEFT_BEFORE_WAIT, look_at_pending, NULL, NULL));
+    note(NOTE_USER,
+         weft_hook_start(weft_worker_current(), WEFT_BEFORE_WAIT, look_at_pending, NULL, NULL));
 }
 
 static void write_from_task(void *arg) {
@@ -202,7 +205,8 @@ static void start_idle_hook(void *arg) {
 }
 
 WTEST(stream_output, what_is_written_from_elsewhere_leaves_by_the_end_of_the_iteration) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = write_to_target, .on_close = last_words};
+    static const weft_protocol protocol = {
+        .on_open = note_open, .on_data = write_to_target, .on_close = last_words};
     struct net n = net_start(1, &protocol);
     weft_hook *hook = NULL;
     int fd = net_dial(&n);
@@ -299,8 +303,8 @@ static int stormy(enum os_call call) {
 
 /* Half of the writes inside the stream's callbacks, half from tasks, against what the socket takes. */
 static void keeps_order(void) {
-    static const weft_protocol protocol = {.on_open = small_open, .on_data = write_in_callback,
-                                           .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = small_open, .on_data = write_in_callback, .on_close = note_close};
     static uint8_t back[WRITES * 40];
     struct net n = net_start(1, &protocol);
     int fd = net_dial_small(&n, 4096);
@@ -352,10 +356,10 @@ WTEST(stream_output, an_echo_is_exact_in_a_storm_of_eagain_and_short_sends) {
 
 static size_t pieces(weft_stream *s, const uint8_t *data, size_t len) {
     static uint8_t large[100000];
-    struct iovec iov[] = {{.iov_base = (void *)(uintptr_t)"one", .iov_len = 3},
+    struct iovec iov[] = {{.iov_base = (void *)(uintptr_t) "one", .iov_len = 3},
                           {.iov_base = NULL, .iov_len = 0},
                           {.iov_base = large, .iov_len = data[0] == 'l' ? sizeof large : 2},
-                          {.iov_base = (void *)(uintptr_t)"end", .iov_len = 3}};
+                          {.iov_base = (void *)(uintptr_t) "end", .iov_len = 3}};
     net_fill(large, sizeof large, 0);
     note(NOTE_USER, weft_stream_writev(s, iov, 4));
     note(NOTE_USER, weft_stream_writev(s, iov, 0));
@@ -420,8 +424,8 @@ static size_t much_and_shutdown(weft_stream *s, const uint8_t *data, size_t len)
 }
 
 WTEST(stream_output, a_shutdown_follows_all_output) {
-    static const weft_protocol protocol = {.on_open = small_open, .on_data = much_and_shutdown,
-                                           .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = small_open, .on_data = much_and_shutdown, .on_close = note_close};
     static uint8_t back[3 << 20];
     struct net n = net_start(1, &protocol);
     int fd = net_dial_small(&n, 8192);
@@ -492,7 +496,8 @@ WTEST(stream_output, a_failure_inside_a_callback_is_told_after_it) {
 }
 
 WTEST(stream_output, pending_is_what_the_kernel_has_not_taken) {
-    static const weft_protocol protocol = {.on_open = small_open, .on_data = write_bytes, .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = small_open, .on_data = write_bytes, .on_close = note_close};
     struct net n = net_start(1, &protocol);
     int fd = net_dial_small(&n, 4096);
     net_put(fd, "x", 1);

@@ -16,7 +16,8 @@ static void do_close(void *s) {
     weft_stream_close(s);
 }
 
-static const weft_protocol echo = {.on_open = note_open, .on_data = note_echo, .on_close = note_close};
+static const weft_protocol echo = {
+    .on_open = note_open, .on_data = note_echo, .on_close = note_close};
 
 static struct net start_graceful(uint64_t grace_ns, const weft_protocol *protocol) {
     const weft_runtime_options options = {.workers = 1, .grace_ns = grace_ns};
@@ -53,8 +54,8 @@ static void say_goodbye(weft_stream *s) {
 }
 
 WTEST(stream_stop, on_stop_may_say_goodbye) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = note_echo, .on_stop = say_goodbye,
-                                           .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = note_open, .on_data = note_echo, .on_stop = say_goodbye, .on_close = note_close};
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
     note_await(NOTE_OPEN, 1);
@@ -69,8 +70,8 @@ WTEST(stream_stop, on_stop_may_say_goodbye) {
 }
 
 WTEST(stream_stop, who_stays_is_ended_with_the_grace_time) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = note_echo, .on_stop = note_stop,
-                                           .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = note_open, .on_data = note_echo, .on_stop = note_stop, .on_close = note_close};
     struct net n = start_graceful(WEFT_MSEC(100), &protocol);
     int fd = net_dial(&n);
     note_await(NOTE_OPEN, 1);
@@ -110,7 +111,8 @@ static size_t write_much(weft_stream *s, const uint8_t *data, size_t len) {
 }
 
 WTEST(stream_stop, who_cannot_flush_within_the_grace_time_is_ended) {
-    static const weft_protocol protocol = {.on_open = small_open, .on_data = write_much, .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = small_open, .on_data = write_much, .on_close = note_close};
     struct net n = start_graceful(WEFT_MSEC(50), &protocol);
     int fd = net_dial_small(&n, 4096);
     net_put(fd, "x", 1);
@@ -122,7 +124,8 @@ WTEST(stream_stop, who_cannot_flush_within_the_grace_time_is_ended) {
 }
 
 WTEST(stream_stop, output_that_leaves_in_time_arrives_whole) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = write_much, .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = note_open, .on_data = write_much, .on_close = note_close};
     static uint8_t back[sizeof much];
     struct net n = start_graceful(WEFT_SEC(20), &protocol);
     net_fill(much, sizeof much, 0);
@@ -146,7 +149,8 @@ static size_t leave_and_pause(weft_stream *s, const uint8_t *data, size_t len) {
 }
 
 WTEST(stream_stop, a_paused_stream_stops_like_any_other) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = leave_and_pause, .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = note_open, .on_data = leave_and_pause, .on_close = note_close};
     struct net n = net_start(1, &protocol);
     int left = net_dial(&n);
     net_put(left, "left over", 9);
@@ -167,8 +171,11 @@ WTEST(stream_stop, a_paused_stream_stops_like_any_other) {
 }
 
 /* The stop is a task of the very iteration that adopts: on_open has not had its turn. */
-static const weft_protocol noting = {.on_open = note_open, .on_data = note_data, .on_stop = note_stop,
-                                     .on_eof = note_eof_close, .on_close = note_close};
+static const weft_protocol noting = {.on_open = note_open,
+                                     .on_data = note_data,
+                                     .on_stop = note_stop,
+                                     .on_eof = note_eof_close,
+                                     .on_close = note_close};
 
 static int adoptees[2];
 
@@ -285,7 +292,8 @@ WTEST(stream_stop, a_hundred_cycles_with_a_hundred_streams_leave_nothing) {
     }
     CHECK_EQ(open_fd_count(), fds_before);
     if (wtest_slowdown() == 1)
-        CHECK_MSG(resident_kb() < kb_before + 2048, "grew from %ld to %ld KB", kb_before, resident_kb());
+        CHECK_MSG(resident_kb() < kb_before + 2048, "grew from %ld to %ld KB", kb_before,
+                  resident_kb());
 }
 
 /* Clients say what is to be done with their stream, and to others of its worker. */
@@ -337,11 +345,17 @@ static void *command_storm(void *arg) {
 }
 
 WTEST(stream_stop, every_stream_closes_once_whatever_races) {
-    static const weft_protocol protocol = {.on_open = note_open, .on_data = obey, .on_drain = note_drain,
-                                           .on_timeout = note_timeout, .on_close = note_close, .high_water = 20000,
-                                           .max_pending = 100000, .max_unconsumed = 3,
+    static const weft_protocol protocol = {.on_open = note_open,
+                                           .on_data = obey,
+                                           .on_drain = note_drain,
+                                           .on_timeout = note_timeout,
+                                           .on_close = note_close,
+                                           .high_water = 20000,
+                                           .max_pending = 100000,
+                                           .max_unconsumed = 3,
                                            .close_timeout_ns = WEFT_MSEC(5)};
-    const weft_runtime_options options = {.workers = 2, .grace_ns = WEFT_MSEC(20), .max_buffered = 300000};
+    const weft_runtime_options options = {
+        .workers = 2, .grace_ns = WEFT_MSEC(20), .max_buffered = 300000};
     const int rounds = wtest_slowdown() > 4 ? 10 : 30;
     pthread_t threads[3];
     for (uintptr_t i = 0; i < 3; i++)
