@@ -42,9 +42,9 @@
  *     weft_timer_start(w, &t, WEFT_MSEC(250), 0);
  */
 #define WEFT_NSEC(n) ((uint64_t)(n))
-#define WEFT_USEC(n) ((uint64_t)(n) * UINT64_C(1000))
-#define WEFT_MSEC(n) ((uint64_t)(n) * UINT64_C(1000000))
-#define WEFT_SEC(n)  ((uint64_t)(n) * UINT64_C(1000000000))
+#define WEFT_USEC(n) ((uint64_t)(n)*UINT64_C(1000))
+#define WEFT_MSEC(n) ((uint64_t)(n)*UINT64_C(1000000))
+#define WEFT_SEC(n)  ((uint64_t)(n)*UINT64_C(1000000000))
 
 /* No limit: wait until something happens, never expire. */
 #define WEFT_FOREVER UINT64_MAX
@@ -58,7 +58,7 @@
  *         struct job *job = WEFT_CONTAINER_OF(task, struct job, task);
  *     }
  */
-#define WEFT_CONTAINER_OF(ptr, type, member) \
+#define WEFT_CONTAINER_OF(ptr, type, member)                                                       \
     ((type *)(void *)((char *)(1 ? (ptr) : &((type *)0)->member) - offsetof(type, member)))
 
 /* Exported: the library is built with hidden visibility. */
@@ -66,7 +66,7 @@
 
 #ifdef __cplusplus
 #define WEFT_BEGIN_DECLS extern "C" {
-#define WEFT_END_DECLS }
+#define WEFT_END_DECLS   }
 #else
 #define WEFT_BEGIN_DECLS
 #define WEFT_END_DECLS

@@ -35,20 +35,20 @@ enum {
 
 /* All zero means the defaults. */
 typedef struct weft_runtime_options {
-    unsigned workers;     /* 0: one per CPU this process may run on (sched_getaffinity(2)); at most
+    unsigned workers;    /* 0: one per CPU this process may run on (sched_getaffinity(2)); at most
                              1024 */
-    uint32_t flags;       /* WEFT_PIN_WORKERS */
-    const int *signals;   /* zero-terminated numbers this runtime will watch; create blocks exactly
+    uint32_t flags;      /* WEFT_PIN_WORKERS */
+    const int *signals;  /* zero-terminated numbers this runtime will watch; create blocks exactly
                              these in the calling thread and leaves them blocked. NULL: none */
-    uint64_t stall_ns;    /* a callback running longer is reported; 0: 100 ms; WEFT_FOREVER: off */
-    uint64_t grace_ns;    /* on stop: time for streams to flush and close; 0: 1 s */
-    size_t max_buffered;  /* bytes held for all streams together; 0: a quarter of memory; above it
+    uint64_t stall_ns;   /* a callback running longer is reported; 0: 100 ms; WEFT_FOREVER: off */
+    uint64_t grace_ns;   /* on stop: time for streams to flush and close; 0: 1 s */
+    size_t max_buffered; /* bytes held for all streams together; 0: a quarter of memory; above it
                              the largest holders are closed */
     void (*on_worker_start)(weft_worker *w, void *arg); /* on each worker's thread, before anything
                                                            else */
     void (*on_worker_stop)(weft_worker *w, void *arg);  /* its last callback */
-    void *arg;            /* for both */
-    uint64_t reserved[8]; /* zero */
+    void *arg;                                          /* for both */
+    uint64_t reserved[8];                               /* zero */
 } weft_runtime_options;
 
 /* Creates a runtime with its workers, not yet their threads. It accepts posts and listeners at

@@ -215,7 +215,8 @@ static int epoll_wait_for(int epoll_fd, struct epoll_event *events, int capacity
     return syscall_epoll_wait(epoll_fd, events, capacity, timeout_ms(timeout_ns));
 }
 
-int os_epoll_wait_until(int epoll_fd, struct epoll_event *events, int capacity, uint64_t timeout_ns) {
+int os_epoll_wait_until(int epoll_fd, struct epoll_event *events, int capacity,
+                        uint64_t timeout_ns) {
     OS_SEAM(OS_EPOLL_WAIT);
 #ifdef WEFT_SEAM
     while (seam_block_fn && timeout_ns != 0) {

@@ -135,7 +135,8 @@ int os_epoll_create(void);
 int os_epoll_ctl(int epoll_fd, int operation, int fd, uint32_t events, uint64_t cookie);
 /* timeout_ns UINT64_MAX waits for ever; -EINTR is returned. Nanosecond resolution where the kernel
  * has epoll_pwait2 (5.11), else rounded up to milliseconds: never early. */
-int os_epoll_wait_until(int epoll_fd, struct epoll_event *events, int capacity, uint64_t timeout_ns);
+int os_epoll_wait_until(int epoll_fd, struct epoll_event *events, int capacity,
+                        uint64_t timeout_ns);
 
 static inline int os_epoll_wait(int epoll_fd, struct epoll_event *events, int capacity,
                                 uint64_t timeout_ns) {

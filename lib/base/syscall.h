@@ -23,7 +23,8 @@
 #elif defined(__clang_analyzer__) /* which does not know what the kernel writes behind a syscall */
 #define SYSCALL_WRAPPED 1
 #elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer) ||                         \
+    __has_feature(memory_sanitizer)
 #define SYSCALL_WRAPPED 1
 #endif
 #endif
@@ -93,7 +94,8 @@ static inline ssize_t syscall_send(int fd, const void *data, size_t size, int fl
 #endif
 }
 
-static inline int syscall_epoll_wait(int fd, struct epoll_event *events, int capacity, int timeout_ms) {
+static inline int syscall_epoll_wait(int fd, struct epoll_event *events, int capacity,
+                                     int timeout_ms) {
 #ifdef SYSCALL_WRAPPED
     int n = epoll_wait(fd, events, capacity, timeout_ms);
     return n < 0 ? -errno : n;

@@ -22,7 +22,8 @@ static void *thread_main(void *arg) {
     name_this_thread(t);
     if (t->cpu >= 0 && os_affinity_set_self(t->cpu) < 0)
         log_line(LOG_LEVEL_WARNING,
-                 "worker %u could not be pinned to CPU %d; it runs unpinned (has the process lost that CPU?)",
+                 "worker %u could not be pinned to CPU %d; it runs unpinned (has the process lost "
+                 "that CPU?)",
                  weft_worker_index(t->worker), t->cpu);
     if (t->worker)
         worker_run(t->worker);
@@ -135,8 +136,9 @@ void weft_runtime_destroy(weft_runtime *rt) {
         return;
     weft_runtime_stop(rt);
     if (is_own_worker(rt)) {
-        log_line(LOG_LEVEL_ERROR, "weft_runtime_destroy: called on worker %u of the same runtime, which would "
-                                  "wait for itself; the runtime stops, destroy it from outside",
+        log_line(LOG_LEVEL_ERROR,
+                 "weft_runtime_destroy: called on worker %u of the same runtime, which would "
+                 "wait for itself; the runtime stops, destroy it from outside",
                  weft_worker_index(worker_current));
         return;
     }

@@ -24,7 +24,7 @@ enum runtime_phase { RUNTIME_CREATED, RUNTIME_RUNNING, RUNTIME_ENDED };
 /* What an upper floor leaves in the runtime's keeping until it goes. */
 struct runtime_owned {
     struct list link;
-    void (*stop)(struct runtime_owned *owned);    /* the runtime was asked to stop; any thread */
+    void (*stop)(struct runtime_owned *owned); /* the runtime was asked to stop; any thread */
     void (*release)(struct runtime_owned *owned);
 };
 
@@ -61,19 +61,19 @@ struct weft_runtime {
     _Atomic uint32_t stop_asked;
     _Atomic uint32_t next_pick;
     _Atomic uint32_t quiet_workers;
-    _Atomic uint32_t gate;          /* threads inside a broadcast, and GATE_CLOSED */
-    _Atomic uint32_t go;            /* what new threads wait for: GO_WAIT, GO_RUN, GO_CANCEL */
-    _Atomic uint32_t phase;         /* enum runtime_phase; changed under lock */
+    _Atomic uint32_t gate;  /* threads inside a broadcast, and GATE_CLOSED */
+    _Atomic uint32_t go;    /* what new threads wait for: GO_WAIT, GO_RUN, GO_CANCEL */
+    _Atomic uint32_t phase; /* enum runtime_phase; changed under lock */
     weft_task stop_task, quiet_task;
 
-    pthread_mutex_t join_lock;      /* held while threads end, by the first who joins */
+    pthread_mutex_t join_lock; /* held while threads end, by the first who joins */
     bool joined;
 
-    pthread_mutex_t lock;           /* start, signals, owned */
+    pthread_mutex_t lock; /* start, signals, owned */
     struct list owned;
-    sigset_t signals;               /* claimed for this runtime */
-    sigset_t stop_signals;          /* those that stop it: what the signalfd reads */
-    int signal_fd;                  /* -1 before the first */
+    sigset_t signals;      /* claimed for this runtime */
+    sigset_t stop_signals; /* those that stop it: what the signalfd reads */
+    int signal_fd;         /* -1 before the first */
 
     struct sentinel sentinel;
 };

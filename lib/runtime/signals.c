@@ -54,7 +54,8 @@ static int read_also(weft_runtime *rt, int signo) {
     if (fd < 0)
         return fd;
     if (rt->signal_fd < 0) {
-        int r = selector_register_raw(rt->sentinel.selector, fd, EPOLLIN, &rt->sentinel.signal_source);
+        int r =
+            selector_register_raw(rt->sentinel.selector, fd, EPOLLIN, &rt->sentinel.signal_source);
         if (r < 0) {
             os_close(fd);
             return r;

@@ -14,18 +14,15 @@ void hook_call(struct list *node) {
 
 static int phase_index(uint32_t phase) {
     switch (phase) {
-    case WEFT_BEFORE_WAIT:
-        return HOOK_BEFORE_WAIT;
-    case WEFT_AFTER_WAIT:
-        return HOOK_AFTER_WAIT;
-    case WEFT_IDLE:
-        return HOOK_IDLE;
-    default:
-        return -EINVAL;
+    case WEFT_BEFORE_WAIT: return HOOK_BEFORE_WAIT;
+    case WEFT_AFTER_WAIT: return HOOK_AFTER_WAIT;
+    case WEFT_IDLE: return HOOK_IDLE;
+    default: return -EINVAL;
     }
 }
 
-int weft_hook_start(weft_worker *w, uint32_t phase, void (*fn)(void *arg), void *arg, weft_hook **ret_hook) {
+int weft_hook_start(weft_worker *w, uint32_t phase, void (*fn)(void *arg), void *arg,
+                    weft_hook **ret_hook) {
     int r = worker_owner_check(w, "weft_hook_start");
     if (r < 0)
         return r;

@@ -47,7 +47,8 @@ static inline void task_mark_idle(weft_task *task) {
 }
 static inline void task_mark_queued(weft_task *task) {
     if (task->reserved[1] == TASK_MARK(task))
-        log_misuse("weft_post: task %p is queued already; post it again only after it ran", (void *)task);
+        log_misuse("weft_post: task %p is queued already; post it again only after it ran",
+                   (void *)task);
     task->reserved[1] = TASK_MARK(task);
 }
 #else

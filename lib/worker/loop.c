@@ -36,7 +36,8 @@ static void run_tasks(weft_worker *w) {
         if (MUTANT("task-same-iteration") && !w->pending)
             w->pending = inbox_take(&w->inbox);
         /* The counter costs as much as a small task: it is read for every eighth. */
-        if (++n % 8 == 0 && clock_cycles() - start > WORKER_TASK_CYCLES && !MUTANT("worker-no-budget"))
+        if (++n % 8 == 0 && clock_cycles() - start > WORKER_TASK_CYCLES &&
+            !MUTANT("worker-no-budget"))
             break;
     }
     if (w->pending)
@@ -101,7 +102,8 @@ static uint64_t wait_time(weft_worker *w) {
 /* The idle hooks, which may make work. */
 static uint64_t wait_time_with_extras(weft_worker *w) {
     uint64_t timeout_ns = wait_time(w);
-    if (timeout_ns == 0 || list_is_empty(&w->hooks[HOOK_IDLE]) || !queue_looks_empty(&w->inbox.queue))
+    if (timeout_ns == 0 || list_is_empty(&w->hooks[HOOK_IDLE]) ||
+        !queue_looks_empty(&w->inbox.queue))
         return timeout_ns;
     run_hooks(w, HOOK_IDLE);
     run_flush(w);

@@ -99,7 +99,8 @@ static void retired_run(struct rcu_head *head) {
 }
 
 /* The thread names weft's reclaimer for the length of the call. */
-static void hand_over(struct call_rcu_data *mine, struct rcu_head *head, void (*fn)(struct rcu_head *head)) {
+static void hand_over(struct call_rcu_data *mine, struct rcu_head *head,
+                      void (*fn)(struct rcu_head *head)) {
     GRACE_RELEASE();
     struct call_rcu_data *others = urcu_memb_get_thread_call_rcu_data();
     urcu_memb_set_thread_call_rcu_data(mine);
@@ -140,6 +141,7 @@ struct marker {
 
 static void marker_passed(struct rcu_head *head) {
     struct marker *m = container_of(head, struct marker, head);
+    GRACE_ACQUIRE();
     /* Release: pairs with the acquire in retire_wait(): what ran before is done and seen. */
     atom_store(&m->passed, 1, release);
     os_futex_wake(&m->passed, 1);

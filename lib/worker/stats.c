@@ -3,7 +3,8 @@
 /* Cycles of the busy counter as nanoseconds, by the rate seen since the worker started. */
 static uint64_t busy_ns(const weft_worker *w) {
     /* Acquire: pairs with the release in worker_mark_running(), for the two started_. */
-    if (atom_load(&((weft_worker *)(uintptr_t)w)->phase, acquire) == WORKER_CREATED || !w->started_ns)
+    if (atom_load(&((weft_worker *)(uintptr_t)w)->phase, acquire) == WORKER_CREATED ||
+        !w->started_ns)
         return 0; /* not started, or destroyed without */
     uint64_t cycles = clock_cycles() - w->started_cycles;
     uint64_t ns = clock_now_ns() - w->started_ns;

@@ -49,14 +49,16 @@ int weft_post_fn(weft_worker *w, void (*fn)(void *arg), void *arg) {
 }
 
 /* Seeded: allocates and posts in turn. */
-static int post_one_by_one(weft_worker *const *workers, unsigned count, void (*fn)(void *arg), void *arg) {
+static int post_one_by_one(weft_worker *const *workers, unsigned count, void (*fn)(void *arg),
+                           void *arg) {
     int r = 0;
     for (unsigned i = 0; i < count && r == 0; i++)
         r = weft_post_fn(workers[i], fn, arg);
     return r;
 }
 
-int worker_post_fn_all(weft_worker *const *workers, unsigned count, void (*fn)(void *arg), void *arg) {
+int worker_post_fn_all(weft_worker *const *workers, unsigned count, void (*fn)(void *arg),
+                       void *arg) {
     struct fn_task *first = NULL;
     if (MUTANT("broadcast-one-by-one"))
         return post_one_by_one(workers, count, fn, arg);

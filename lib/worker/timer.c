@@ -35,7 +35,8 @@ static uint64_t start_time(weft_worker *w) {
     if (MUTANT("timer-stale-clock"))
         from_ns = w->clock_ns;
     else
-        from_ns = cycles - 1 < CLOCK_STALE_CYCLES - 1 ? w->clock_ns + CLOCK_STALE_NS : worker_clock_read(w);
+        from_ns = cycles - 1 < CLOCK_STALE_CYCLES - 1 ? w->clock_ns + CLOCK_STALE_NS
+                                                      : worker_clock_read(w);
     if (from_ns < w->start_floor_ns && !MUTANT("timer-no-floor"))
         from_ns = w->start_floor_ns;
     w->start_floor_ns = from_ns;
@@ -50,7 +51,8 @@ static bool may_start(weft_worker *w, weft_timer *t, const char *call) {
     return worker_owner_check_void(w, call);
 }
 
-static void start_at(weft_worker *w, struct timer *timer, uint64_t deadline_ns, uint64_t period_ns) {
+static void start_at(weft_worker *w, struct timer *timer, uint64_t deadline_ns,
+                     uint64_t period_ns) {
     timer->worker = w;
     timer->period_ns = period_ns;
     wheel_start(&w->wheel, &timer->node, deadline_ns);
@@ -72,7 +74,8 @@ void weft_timer_start_at(weft_worker *w, weft_timer *t, uint64_t deadline_ns) {
 
 bool weft_timer_stop(weft_timer *t) {
     struct timer *timer = timer_of(t);
-    if (!t || !wheel_is_pending(&timer->node) || !worker_owner_check_void(timer->worker, "weft_timer_stop"))
+    if (!t || !wheel_is_pending(&timer->node) ||
+        !worker_owner_check_void(timer->worker, "weft_timer_stop"))
         return false;
     return wheel_stop(&timer->worker->wheel, &timer->node);
 }

@@ -15,7 +15,8 @@ int worker_source_add(weft_worker *w, int fd, uint32_t epoll_events, struct work
     return selector_register_raw(w->selector, fd, epoll_events, source);
 }
 
-static void worker_init(weft_worker *w, weft_runtime *runtime, unsigned index, const struct worker_host *host) {
+static void worker_init(weft_worker *w, weft_runtime *runtime, unsigned index,
+                        const struct worker_host *host) {
     w->runtime = runtime;
     w->index = index;
     w->host = host;
@@ -86,7 +87,8 @@ void worker_release_handles(weft_worker *w) {
 static void say_wrong_thread(const weft_worker *w, const char *call) {
     char name[16];
     thread_name_self(name);
-    log_misuse("%s: called on thread \"%s\", but it belongs to worker %u (thread \"weft-%u\"); post a task "
+    log_misuse("%s: called on thread \"%s\", but it belongs to worker %u (thread \"weft-%u\"); "
+               "post a task "
                "to that worker instead",
                call, name, w->index, w->index);
 }

@@ -30,10 +30,11 @@
 #include "weft/worker.h"
 
 enum {
-    WORKER_EVENTS = 512,      /* ready fds per wait */
-    WORKER_TASKS = 1024,      /* tasks per iteration, and */
-    WORKER_TASK_CYCLES = 2000000, /* about a millisecond of them: then I/O and timers have their turn */
-    WORKER_TIMERS = 1024,     /* due timers per iteration */
+    WORKER_EVENTS = 512, /* ready fds per wait */
+    WORKER_TASKS = 1024, /* tasks per iteration, and */
+    WORKER_TASK_CYCLES =
+        2000000,          /* about a millisecond of them: then I/O and timers have their turn */
+    WORKER_TIMERS = 1024, /* due timers per iteration */
     WORKER_SCRATCH = 64 << 10, /* bytes of the buffer that every recv goes through */
     WORKER_PARTS = 4,
 };
@@ -58,7 +59,8 @@ struct worker_part {
     void (*flush)(weft_worker *w, void *state);  /* end of an iteration that asked for it */
     void (*stop)(weft_worker *w, void *state);   /* the runtime was asked to stop */
     void (*expire)(weft_worker *w, void *state); /* the grace time is over */
-    void (*leave)(weft_worker *w, void *state);  /* on the worker's thread, after its last callback */
+    void (*leave)(weft_worker *w,
+                  void *state); /* on the worker's thread, after its last callback */
     void (*destroy)(weft_worker *w, void *state);
 };
 
@@ -67,9 +69,9 @@ void worker_part_register(const struct worker_part *part);
 
 /* What the runtime above is told. */
 struct worker_host {
-    void (*started)(weft_worker *w);  /* on the worker's thread, before anything else */
-    void (*quiet)(weft_worker *w);    /* stopping, and nothing holds the worker any more */
-    void (*stopped)(weft_worker *w);  /* its last callback */
+    void (*started)(weft_worker *w); /* on the worker's thread, before anything else */
+    void (*quiet)(weft_worker *w);   /* stopping, and nothing holds the worker any more */
+    void (*stopped)(weft_worker *w); /* its last callback */
 };
 
 struct worker_stats {
@@ -89,28 +91,28 @@ struct weft_worker {
 
     /* Any thread. */
     struct inbox inbox;
-    _Atomic uint32_t phase;        /* enum worker_phase; written by the worker (at first: its creator) */
+    _Atomic uint32_t phase; /* enum worker_phase; written by the worker (at first: its creator) */
     uint64_t started_ns, started_cycles; /* immutable from RUNNING on */
-    void *_Atomic data;            /* the program's */
+    void *_Atomic data;                  /* the program's */
 
     /* The worker's thread only. */
     WEFT_CACHE_ALIGNED struct list jobs; /* to run in the next iteration */
-    struct list jobs_now;           /* to run in this one */
+    struct list jobs_now;                /* to run in this one */
     struct worker_disposal *disposals;
-    struct queue_node *pending;     /* taken from the inbox, not yet run */
-    bool has_extras;                /* there may be more to do than events and new tasks */
+    struct queue_node *pending; /* taken from the inbox, not yet run */
+    bool has_extras;            /* there may be more to do than events and new tasks */
     bool flush_wanted, stop_seen, quiet_told, finish_seen;
-    unsigned holds;                 /* what must end before the worker may (streams) */
-    uint64_t now_ns;                /* this iteration's time, once somebody asked for it */
+    unsigned holds;  /* what must end before the worker may (streams) */
+    uint64_t now_ns; /* this iteration's time, once somebody asked for it */
     bool now_valid;
     uint64_t clock_ns, clock_cycles; /* last reading of the clock, and the cycle counter then */
-    uint64_t start_floor_ns;        /* timers never start from an earlier time than one before them */
+    uint64_t start_floor_ns; /* timers never start from an earlier time than one before them */
     struct wheel wheel;
     struct list hooks[3];
     struct list watches;
     struct worker_source wake_source;
     weft_task stop_task, expire_task, finish_task;
-    uint8_t *scratch;               /* WORKER_SCRATCH bytes in */
+    uint8_t *scratch; /* WORKER_SCRATCH bytes in */
     uint64_t woke_cycles;
     void *part_states[WORKER_PARTS];
 
@@ -118,7 +120,8 @@ struct weft_worker {
     WEFT_CACHE_ALIGNED struct worker_stats stats;
 };
 
-int worker_create(weft_runtime *runtime, unsigned index, const struct worker_host *host, weft_worker **ret_worker);
+int worker_create(weft_runtime *runtime, unsigned index, const struct worker_host *host,
+                  weft_worker **ret_worker);
 
 /* After worker_run() has returned, or instead of it (then accepted tasks run here). */
 void worker_destroy(weft_worker *w);
@@ -136,12 +139,13 @@ void worker_run(weft_worker *w);
 
 /* From the thread that coordinates the stop, each once and in this order. The queue is open until
  * worker_finish() has been seen. */
-void worker_ask_stop(weft_worker *w);   /* parts stop; host->quiet() once nothing holds the worker */
+void worker_ask_stop(weft_worker *w); /* parts stop; host->quiet() once nothing holds the worker */
 void worker_ask_expire(weft_worker *w); /* parts end what is left */
 void worker_ask_finish(weft_worker *w); /* close the queue, run what was accepted, end */
 
 /* fn once on each worker, all or none (-ENOMEM). The caller keeps their queues open meanwhile. */
-int worker_post_fn_all(weft_worker *const *workers, unsigned count, void (*fn)(void *arg), void *arg);
+int worker_post_fn_all(weft_worker *const *workers, unsigned count, void (*fn)(void *arg),
+                       void *arg);
 
 /* Functions handed to weft_retire() that have not run yet, in this process; and a wait for them. */
 uint64_t retire_waiting(void);

@@ -63,12 +63,13 @@ WTEST(pingpong, no_wake_up_is_lost_while_both_sides_sleep) {
     CHECK_EQ(weft_post(weft_runtime_worker(g.runtime, 0), &g.players[0].task), 0);
     CHECK_EQ(weft_runtime_run(g.runtime), 0);
     for (unsigned i = 0; i < 2; i++)
-        CHECK_EQ(weft_worker_stats(weft_runtime_worker(g.runtime, i), &stats[i], sizeof stats[i]), 0);
+        CHECK_EQ(weft_worker_stats(weft_runtime_worker(g.runtime, i), &stats[i], sizeof stats[i]),
+                 0);
     weft_runtime_destroy(g.runtime);
     CHECK_EQ(g.refused, 0);
     CHECK_EQ(g.late, 0);
     /* Both really slept: wake-ups are counted in the order of posts. */
     CHECK(stats[0].wakeups_sent + stats[1].wakeups_sent > posts / 10);
-    printf("%ju posts, longest round %.1f ms, %ju wake-ups\n", (uintmax_t)posts, (double)g.longest_ns / 1e6,
-           (uintmax_t)(stats[0].wakeups_sent + stats[1].wakeups_sent));
+    printf("%ju posts, longest round %.1f ms, %ju wake-ups\n", (uintmax_t)posts,
+           (double)g.longest_ns / 1e6, (uintmax_t)(stats[0].wakeups_sent + stats[1].wakeups_sent));
 }

@@ -70,7 +70,8 @@ static int run_in_child(const struct wtest_case *test) {
         ;
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
-    printf("  ended by %s\n", WTERMSIG(status) == SIGALRM ? "timeout" : strsignal(WTERMSIG(status)));
+    printf("  ended by %s\n",
+           WTERMSIG(status) == SIGALRM ? "timeout" : strsignal(WTERMSIG(status)));
     return EXIT_FAILED;
 }
 
@@ -96,7 +97,11 @@ int main(int argc, char **argv) {
         passed += status == 0;
         skipped += status == EXIT_SKIPPED;
         failed += status != 0 && status != EXIT_SKIPPED;
-        printf("%s %s/%s\n", status == 0 ? "ok  " : status == EXIT_SKIPPED ? "skip" : "FAIL", t->suite, t->name);
+        printf("%s %s/%s\n",
+               status == 0              ? "ok  "
+               : status == EXIT_SKIPPED ? "skip"
+                                        : "FAIL",
+               t->suite, t->name);
         fflush(stdout);
     }
     printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
