@@ -75,7 +75,8 @@ static int client_open(struct server *s, int fd) {
 }
 
 /* One connection for each time the listener is reported: it is reported again while there are more.
- * Without a file descriptor left it would be reported for ever, so it pauses until the next tick. */
+ * Without a file descriptor left it would be reported for ever, so it pauses until the next tick.
+ */
 static void accept_one(struct server *s) {
     int fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0 && client_open(s, fd) < 0)

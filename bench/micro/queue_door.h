@@ -5,7 +5,7 @@
  * a pointer that another does not pay for.
  *
  *     void door_init(struct door *d);
- *     void door_push(struct door *d, struct post *p);     wakes the owner if it must, by door_wake()
+ *     void door_push(struct door *d, struct post *p); wakes the owner if it must, by door_wake()
  *     unsigned door_take(struct door *d);                  runs all, in order; 0: there was nothing
  *     bool door_may_sleep(struct door *d);                 false: there is work
  *     void door_woken(struct door *d);                     after a sleep

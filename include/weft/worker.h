@@ -78,8 +78,9 @@ WEFT_API weft_selector *weft_worker_selector(weft_worker *w);
  */
 WEFT_API unsigned weft_worker_index(const weft_worker *w);
 
-/* CLOCK_MONOTONIC as of this iteration, in nanoseconds: the clock is read when a callback first asks,
- * and every later one of the iteration sees the same time. It is the clock of weft_timer_start_at().
+/* CLOCK_MONOTONIC as of this iteration, in nanoseconds: the clock is read when a callback first
+ * asks, and every later one of the iteration sees the same time. It is the clock of
+ * weft_timer_start_at().
  *
  * Thread:  any; off w's thread there is no iteration, and it is the present.
  * Returns: nanoseconds; 0 for NULL.

@@ -2,8 +2,8 @@
  *
  * recv, send and epoll_wait are cancellation points (pthreads(7)): in a process with threads, glibc
  * turns asynchronous cancellation on and off around each, about 30 instructions and two atomic
- * operations a call. weft's threads are never cancelled. Echo needed 307 instructions a request with
- * the wrappers and 183 without (callgrind, 50 connections; docs/decisions/010).
+ * operations a call. weft's threads are never cancelled. Echo needed 307 instructions a request
+ * with the wrappers and 183 without (callgrind, 50 connections; docs/decisions/010).
  *
  * write is the fourth: a poster that was cancelled in the wake-up write would leave a worker asleep
  * that everybody believes awake.

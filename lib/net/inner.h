@@ -1,16 +1,16 @@
 /* What the files of net/ share.
  *
- *   address.c  text to sockaddr and back          stream.c  a stream's life: open, service, end
- *   listener.c listening, from any thread         input.c   socket -> scratch -> on_data, what it left
- *   accept.c   one acceptor per worker and        output.c  writes -> worker's buffer -> one send ->
- *              listener: accept, pause                      what the kernel refused
- *   place.c    on which worker a stream opens     clock.c   idle, close and linger deadlines
- *   part.c     net's state in every worker        shed.c    the memory limit over all streams
- *   access.c   getters
+ *   address.c   text to sockaddr and back        stream.c  a stream's life: open, service, end
+ *   listener.c  listening, from any thread       input.c   socket, scratch, on_data, what it left
+ *   accept.c    one acceptor per worker and      output.c  writes, the worker's buffer, one send,
+ *               listener: accept, pause                    what the kernel refused
+ *   place.c     on which worker a stream opens   clock.c   idle, close and linger deadlines
+ *   part.c      net's state in every worker      shed.c    the memory limit over all streams
+ *   access.c    getters
  *
  * The way of a byte in: stream_ready() -> os_recv() into the worker's scratch -> on_data.
- * The way of a byte out: weft_stream_write() -> the worker's output buffer -> one os_send() when the
- * callback returns; what the kernel refuses -> the stream's own chain, and WRITE is asked for.
+ * The way of a byte out: weft_stream_write() -> the worker's output buffer -> one os_send() when
+ * the callback returns; what the kernel refuses -> the stream's own chain, and WRITE is asked for.
  *
  * Callbacks never nest and never run inside a call of the program's. What a call wants done is
  * noted in the stream's flags, and the stream is put on one of two lists of its worker: `dirty`,

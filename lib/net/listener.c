@@ -86,8 +86,8 @@ static int watch_all(weft_listener *l) {
 
 /* Into every worker's selector, from this thread; the workers may be running. The runtime may also
  * be stopping: under its lock, which it closes listeners with, so that no fd is watched that is
- * closed already. One that could not be watched everywhere is closed but for its fd, which stays the
- * caller's; its memory stays until the runtime goes, since a worker may be looking at it. */
+ * closed already. One that could not be watched everywhere is closed but for its fd, which stays
+ * the caller's; its memory stays until the runtime goes, since a worker may be looking at it. */
 static int listener_watch(weft_listener *l) {
     int r = 0;
     pthread_mutex_lock(&l->runtime->lock);

@@ -63,7 +63,8 @@ static inline int queue_push(struct queue *q, struct queue_node *node) {
     struct queue_node *before = node->next;
     /* A load first: guessing EMPTY instead would save it when nothing is queued, and costs a failed
      * exchange when something is (docs/decisions/001-one-word-queue.md has the figures). */
-    uintptr_t head = atom_load(&q->head, relaxed), first = head;
+    uintptr_t head = atom_load(&q->head, relaxed);
+    const uintptr_t first __attribute__((unused)) = head; /* for the mutant alone */
     do {
         if (unlikely(head == QUEUE_CLOSED)) {
             if (!MUTANT("queue-refused-touched"))
@@ -85,7 +86,7 @@ static inline bool queue_looks_empty(struct queue *q) {
  * queue was not ARMED any more. */
 struct queue_node *queue_take(struct queue *q, bool *ret_disturbed);
 
-/* True: ARMED, the owner may sleep. False: there is work, or the queue is closed or armed already. */
+/* True: ARMED, the owner may sleep. False: there is work, or it is closed, or armed already. */
 bool queue_arm(struct queue *q);
 
 /* Refuses every later push and returns what was accepted before, oldest first. */

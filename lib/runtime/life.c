@@ -146,7 +146,9 @@ void weft_runtime_destroy(weft_runtime *rt) {
         run_accepted(rt);
     else
         (void)weft_runtime_join(rt);
+    pthread_mutex_lock(&rt->lock); /* who holds a reference may be in weft_runtime_stop_on() */
     signals_release(rt);
+    pthread_mutex_unlock(&rt->lock);
     retire_wait();
     weft_runtime_unref(rt);
 }

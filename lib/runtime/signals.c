@@ -90,7 +90,10 @@ int weft_runtime_stop_on(weft_runtime *rt, int signo) {
     if (process_is_forked())
         return -EPERM;
     pthread_mutex_lock(&rt->lock);
-    int r = signals_claim_stop(rt, signo);
+    /* One that has ended gave its numbers back, and would never give back another. */
+    int r = -ESHUTDOWN;
+    if (atom_load(&rt->phase, relaxed) != RUNTIME_ENDED)
+        r = signals_claim_stop(rt, signo);
     pthread_mutex_unlock(&rt->lock);
     return r;
 }

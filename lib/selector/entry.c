@@ -86,8 +86,8 @@ static void entry_end(struct weft_selector *s, struct selector_entry *e, int fd_
 }
 
 /* Asks the kernel whether what fd stands for is in the set: -EEXIST, or 0, or why it could not be
- * there (kernel_says_gone(), -ELOOP) or cannot be told. The question is an ADD, which has no effect on
- * what is there already. */
+ * there (kernel_says_gone(), -ELOOP) or cannot be told. The question is an ADD, which has no effect
+ * on what is there already. */
 int kernel_ask(struct weft_selector *s, int set_fd, int fd) {
     const uint64_t nobodys_cookie = UINT64_MAX << (SELECTOR_GENERATION_SHIFT + 1) | (uint32_t)fd;
     int r = os_epoll_ctl(set_fd, EPOLL_CTL_ADD, fd, 0, nobodys_cookie);

@@ -22,8 +22,8 @@ struct source_kind {
      * WEFT_FINISHED among the events ends the entry's count. 0; or -errno, of which -EAGAIN means
      * that there was nothing after all. */
     int (*take)(struct weft_selector *s, int fd, struct source *source, weft_ready *ready);
-    /* The entry is gone. `fd` is the one to close, or -1 when its number belongs to somebody else by
-     * now. Holds the lock. */
+    /* The entry is gone. `fd` is the one to close, or -1 when its number belongs to somebody else
+     * by now. Holds the lock. */
     void (*release)(struct weft_selector *s, int fd, struct source *source);
 };
 

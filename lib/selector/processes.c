@@ -141,7 +141,7 @@ static void process_release(struct weft_selector *s, int fd, struct source *sour
 
 static const struct source_kind process_kind = {process_take, process_release};
 
-/* The pidfd. What is no process but one of its threads gives EINVAL, or from Linux 6.9 on ENOENT. */
+/* The pidfd. A thread that is no process of its own gives EINVAL, or from Linux 6.9 on ENOENT. */
 static int process_open(pid_t pid) {
     int fd = os_pidfd_open(pid);
     return fd == -ENOENT ? -EINVAL : fd;

@@ -2,9 +2,9 @@
  *
  * epoll knows a registration by file and number. When the program closes an fd while a duplicate
  * keeps its file open, the registration stays, reports the file's events for as long as the
- * duplicate lives, and can no longer be removed: the number is gone. Nothing but a new set helps. It
- * takes the old one's place under the same number, so that those who hold weft_selector_fd() hold
- * the right one; only an outer epoll set, which knows it by file, loses sight of it. */
+ * duplicate lives, and can no longer be removed: the number is gone. Nothing but a new set helps.
+ * It takes the old one's place under the same number, so that those who hold weft_selector_fd()
+ * hold the right one; only an outer epoll set, which knows it by file, loses sight of it. */
 #include "selector/internal.h"
 
 #include "weft/error.h"

@@ -17,7 +17,8 @@ static int socket_error(int fd) {
 }
 
 /* An event whose stamp is the entry's, under the lock: what concerns the fd's content must not meet
- * an unregister, a close and a reuse of the number half-way. false: nothing to report, after all. */
+ * an unregister, a close and a reuse of the number half-way. false: nothing to report, after all.
+ */
 static bool take_event(struct weft_selector *s, struct selector_entry *e, uint32_t epoll_events,
                        weft_ready *ready) {
     uint64_t meta = atom_load(&e->meta, relaxed);
@@ -98,7 +99,8 @@ static int deliver_batch(struct weft_selector *s, const struct epoll_event *even
     selector_lock(s);
     int r = set_rebuild(s);
     selector_unlock(s);
-    /* An error is worth telling only where there is nothing else to tell: the orphan comes again. */
+    /* An error is worth telling only where there is nothing else to tell: the orphan comes again.
+     */
     return r < 0 && filled == 0 ? r : filled;
 }
 
@@ -110,8 +112,8 @@ static uint64_t time_left(uint64_t deadline) {
 }
 
 /* Waits until something can be shown, or the time is over. What a round finds and cannot show has
- * thereby been taken, disarmed, or removed with the old set, so that a look without a wait also goes
- * on for what lies behind it; but not for ever. */
+ * thereby been taken, disarmed, or removed with the old set, so that a look without a wait also
+ * goes on for what lies behind it; but not for ever. */
 static int wait_and_deliver(struct weft_selector *s, uint64_t timeout_ns, weft_ready *ready,
                             int capacity) {
     struct epoll_event events[BATCH_MAX];

@@ -24,7 +24,7 @@ struct signal_source {
     struct signalfd_siginfo info; /* last delivered */
 };
 
-/* Initial-exec: one pointer of the static TLS, which exists from the thread's first instruction on. */
+/* Initial-exec: one pointer of the static TLS, there from the thread's first instruction on. */
 static _Thread_local struct signal_thread *self __attribute__((tls_model("initial-exec")));
 static pthread_key_t self_key;
 static pthread_once_t self_key_once = PTHREAD_ONCE_INIT;

@@ -137,7 +137,7 @@ void **weft_selector_data(weft_selector *s, int fd) {
     if (selector_check_own(s) < 0)
         return NULL;
     struct selector_entry *e = find_live(s, fd);
-    return e ? (void **)(void *)&e->data : NULL;
+    return e ? (void **)(uintptr_t)&e->data : NULL;
 }
 
 bool weft_selector_contains(weft_selector *s, int fd) {

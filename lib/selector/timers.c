@@ -27,8 +27,8 @@ static void timer_release(struct weft_selector *s, int fd, struct source *source
 
 static const struct source_kind timer_kind = {timer_take, timer_release};
 
-/* timerfd_settime(2) counts signed nanoseconds; 146 years are as good as 292, and leave room for the
- * clock to be added. 0 would disarm the timer instead of letting it expire at once. */
+/* timerfd_settime(2) counts signed nanoseconds; 146 years are as good as 292, and leave room for
+ * the clock to be added. 0 would disarm the timer instead of letting it expire at once. */
 static uint64_t timeout_for_kernel(uint64_t timeout_ns) {
     const uint64_t longest = INT64_MAX / 2;
     if (timeout_ns == 0)

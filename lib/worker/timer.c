@@ -90,7 +90,8 @@ uint64_t weft_timer_remaining_ns(const weft_timer *t) {
     struct timer *timer = timer_of(t);
     if (timer->node.deadline_ns == UINT64_MAX)
         return UINT64_MAX;
-    uint64_t now_ns = worker_clock_cached(timer->worker);
+    /* The clock that delays count from: what is left is never more than the delay was. */
+    uint64_t now_ns = start_time(timer->worker);
     return timer->node.deadline_ns > now_ns ? timer->node.deadline_ns - now_ns : 0;
 }
 

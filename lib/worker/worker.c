@@ -140,7 +140,7 @@ uint64_t weft_worker_now_ns(weft_worker *w) {
 }
 
 void weft_worker_set_data(weft_worker *w, void *data) {
-    if (w)
+    if (worker_owner_check_void(w, "weft_worker_set_data"))
         atom_store(&w->data, data, release);
 }
 

@@ -229,7 +229,8 @@ WTEST(queue_sched, destroy_waits_for_the_last_write) {
     CHECK(sched_explore(&test, SCHEDULES));
 }
 
-/* --- two owners that post to each other: both sleep, neither for ever -------------------------- */
+/* --- two owners that post to each other: both sleep, neither for ever --------------------------
+ */
 
 enum { ROUNDS = 4 };
 

@@ -107,7 +107,8 @@ static const char *verdict(void) {
     return nothing_lost();
 }
 
-/* --- the whole of it ---------------------------------------------------------------------------- */
+/* --- the whole of it ----------------------------------------------------------------------------
+ */
 
 static void setup_stop(uint64_t seed) {
     (void)seed;
@@ -132,7 +133,8 @@ WTEST(stop_sched, accepted_runs_once_through_any_stop) {
     CHECK(sched_explore(&test, SCHEDULES));
 }
 
-/* --- the gate ------------------------------------------------------------------------------------ */
+/* --- the gate ------------------------------------------------------------------------------------
+ */
 
 static void close_all(void *arg) {
     (void)arg;

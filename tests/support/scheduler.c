@@ -122,7 +122,7 @@ static void report_trace(void) {
     fprintf(stderr, "\n");
 }
 
-static void fail_v(const char *format, va_list arguments) {
+__attribute__((format(printf, 1, 0))) static void fail_v(const char *format, va_list arguments) {
     run.failed = true;
     fprintf(stderr, "schedule %s:%" PRIu64 " failed after %" PRIu64 " steps: ",
             strategy_names[run.strategy], run.seed, run.steps);

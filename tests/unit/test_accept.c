@@ -116,7 +116,8 @@ WTEST(accept, after_the_error_of_one_connection_the_next_is_served) {
     net_end(&n);
 }
 
-/* No memory for the stream, or no place in the selector: this connection is reset, not the server. */
+/* No memory for the stream, or no place in the selector: this connection is reset, not the server.
+ */
 static _Atomic int stream_failures;
 static enum os_call failing_call;
 

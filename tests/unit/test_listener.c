@@ -159,7 +159,8 @@ WTEST(listener, deferred_ones_accept_when_bytes_are_there) {
     net_end(&n);
 }
 
-/* --- a socket that the program made ------------------------------------------------------------ */
+/* --- a socket that the program made ------------------------------------------------------------
+ */
 
 static int listening_socket(void) {
     struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

@@ -349,7 +349,8 @@ static const struct tfd *tfd_of(const struct tfd *list, int count, int fd) {
     return NULL;
 }
 
-/* The kernel's list is the table's, entry by entry, and each cookie names its fd and a live stamp. */
+/* The kernel's list is the table's, entry by entry, and each cookie names its fd and a live stamp.
+ */
 static void check_kernel(void) {
     static struct tfd list[64];
     int count = tfd_read(m.fdinfo, list, 64), expected = 0;

@@ -338,7 +338,8 @@ WTEST(stream_limits, two_programs_that_echo_at_each_other_go_on) {
     net_end(&server);
 }
 
-/* --- the memory of all streams together -------------------------------------------------------- */
+/* --- the memory of all streams together --------------------------------------------------------
+ */
 
 static void hold_open(weft_stream *s) {
     *(int64_t *)weft_stream_state(s) = note_count(NOTE_OPEN);

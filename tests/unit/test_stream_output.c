@@ -148,7 +148,8 @@ WTEST(stream_output, flush_sends_now) {
     net_end(&n);
 }
 
-/* Writes from elsewhere, and a hook at the end of the iteration that looks whether they have left. */
+/* Writes from elsewhere, and a hook at the end of the iteration that looks whether they have left.
+ */
 static weft_stream *target;
 static _Atomic uint64_t most_pending;
 static weft_timer timer;
@@ -301,7 +302,8 @@ static int stormy(enum os_call call) {
     return atomic_fetch_add(&storm, 1) % 4 ? -EAGAIN : 0;
 }
 
-/* Half of the writes inside the stream's callbacks, half from tasks, against what the socket takes. */
+/* Half of the writes inside the stream's callbacks, half from tasks, against what the socket takes.
+ */
 static void keeps_order(void) {
     static const weft_protocol protocol = {
         .on_open = small_open, .on_data = write_in_callback, .on_close = note_close};

@@ -349,7 +349,8 @@ WTEST(task, sleeping_worker_costs_one_write_per_sleep) {
     rt_await_armed(crowd.worker);
     uint64_t writes = calls_of(OS_WRITE), sent = rt_stats(crowd.worker).wakeups_sent;
 
-    /* One sleep: the first post ends it, and whoever comes while the worker is awake pays nothing. */
+    /* One sleep: the first post ends it, and whoever comes while the worker is awake pays nothing.
+     */
     hold_begin(&hold, crowd.worker);
     crowd_run(1000);
     CHECK_EQ(calls_of(OS_WRITE), writes + 1);

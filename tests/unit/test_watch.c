@@ -101,7 +101,8 @@ static void check_idle(void) {
     rt_await_armed(worker);
 }
 
-/* --- what is reported --------------------------------------------------------------------------- */
+/* --- what is reported ---------------------------------------------------------------------------
+ */
 
 WTEST(watch, reports_reading) {
     int ends[2];
@@ -229,7 +230,8 @@ WTEST(watch, leaves_the_sockets_error_for_its_owner) {
     close(w.fd);
 }
 
-/* --- update ------------------------------------------------------------------------------------- */
+/* --- update -------------------------------------------------------------------------------------
+ */
 
 WTEST(watch, paused_is_silent_until_resumed) {
     int ends[2];
@@ -307,7 +309,8 @@ WTEST(watch, oneshot_reports_once_per_update) {
     pipe_close(ends);
 }
 
-/* --- several in one batch ------------------------------------------------------------------------ */
+/* --- several in one batch ------------------------------------------------------------------------
+ */
 
 /* Both become readable while the worker is held, so that one wait reports both. */
 static void both_ready(struct watched *a, struct watched *b, void (*then)(struct watched *self)) {
@@ -405,7 +408,8 @@ WTEST(watch, number_reused_within_a_batch_gets_no_old_event) {
     pipe_close(heir_ends);
 }
 
-/* --- closed before it was stopped ----------------------------------------------------------------- */
+/* --- closed before it was stopped
+ * ----------------------------------------------------------------- */
 
 /* The number of an old watch, whose file is closed, names a new one that is watched too. */
 static void reuse_number(struct watched *old, struct watched *new, int new_ends[2]) {
@@ -490,7 +494,8 @@ WTEST(watch, duplicate_of_a_closed_fd_keeps_nobody_awake) {
     close(ends[1]);
 }
 
-/* --- the end, and failures ------------------------------------------------------------------------- */
+/* --- the end, and failures
+ * ------------------------------------------------------------------------- */
 
 WTEST(watch, left_over_at_the_end_goes_with_its_worker) {
     int before = open_fd_count(), ends[20][2];
