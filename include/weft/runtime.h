@@ -110,6 +110,7 @@ WEFT_API void weft_runtime_unref(weft_runtime *rt);
  *          -EINVAL  rt is NULL, or a signal that cannot be waited for (see
  *                   weft_selector_register_signal())
  *          -EBUSY   signo belongs to another runtime
+ *          -ESHUTDOWN  rt has ended
  *          -EMFILE, -ENFILE  no file descriptor left, in this process or in the system
  *          -ENOMEM  no memory
  *          -EPERM   in a forked child

@@ -88,8 +88,8 @@ WEFT_API void weft_selector_destroy(weft_selector *s);
  * Thread:  any.
  * Owns:    fd stays the caller's. Unregister it before closing it.
  * Returns: 0, or
- *          -EINVAL  s is NULL, an event bit is not one of these, ONESHOT with EXCLUSIVE, EXCLUSIVE
- *                   of an epoll set, or s in itself
+ *          -EINVAL  s is NULL, an event bit is not one of these, an addition to neither READ nor
+ *                   WRITE, ONESHOT with EXCLUSIVE, EXCLUSIVE of an epoll set, or s in itself
  *          -EBADF   fd is negative or not open
  *          -EEXIST  fd is registered; the first data is kept
  *          -EPERM   fd is a regular file or a directory, which are always ready; a worker's

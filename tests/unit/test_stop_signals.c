@@ -217,6 +217,22 @@ WTEST(stop_signals, belong_to_one_runtime_at_a_time) {
     weft_runtime_unref(a);
 }
 
+/* A number named to a runtime that has ended would never be free again. */
+WTEST(stop_signals, ended_runtime_takes_none) {
+    const int none[] = {0};
+    weft_runtime *ended = rt_create(1), *next = rt_create(1);
+    weft_runtime_ref(ended);
+    weft_runtime_stop(ended);
+    CHECK_EQ(weft_runtime_run(ended), 0);
+    CHECK_EQ(weft_runtime_stop_on(ended, SIGTERM), -ESHUTDOWN);
+    weft_runtime_destroy(ended);
+    CHECK_EQ(weft_runtime_stop_on(ended, SIGTERM), -ESHUTDOWN);
+    check_mask(none);
+    CHECK_EQ(weft_runtime_stop_on(next, SIGTERM), 0);
+    weft_runtime_destroy(next);
+    weft_runtime_unref(ended);
+}
+
 /* --- failures
  * -----------------------------------------------------------------------------------------------
  */
