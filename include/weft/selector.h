@@ -178,8 +178,8 @@ WEFT_API int weft_selector_register_event(weft_selector *s, weft_event *ev, void
 /* Changes what fd is watched for; the bits are those of weft_selector_register(). Without READ and
  * WRITE the entry is paused, and takes itself out of the kernel's set; with them it resumes. Asking
  * for what is set already costs no system call, with two exceptions that always go to the kernel:
- * WEFT_EDGE, so that a caller can see an edge again, and an entry whose ONESHOT has fired, which is
- * not counted until an update re-arms it.
+ * WEFT_EDGE, so that a caller can see an edge again, and WEFT_ONESHOT, which may just have fired:
+ * an entry that did is not counted until an update re-arms it.
  *
  * Thread:  any.
  * Returns: 0, or

@@ -91,7 +91,7 @@ WEFT_API uint64_t weft_worker_now_ns(weft_worker *w);
 /* Attaches one pointer of the program's to w: a place for what it keeps per thread. Usually set in
  * on_worker_start and freed in on_worker_stop.
  *
- * Thread:  owner.
+ * Thread:  owner; any before start.
  * Owns:    data stays the caller's.
  * Returns: nothing.
  * See:     weft_runtime_options.on_worker_start.

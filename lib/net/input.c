@@ -88,9 +88,18 @@ static void check_unconsumed(weft_stream *s) {
         stream_end(s, -EMSGSIZE);
 }
 
+/* Whether on_data ended the stream. What was kept until now it has seen, and perhaps consumed:
+ * on_close must not find it again. */
+static bool ended_by_on_data(weft_stream *s, size_t used, size_t length) {
+    if (!consumed_too_much(s, used, length) && !(s->flags & (STREAM_CLOSING | STREAM_ENDED)))
+        return false;
+    stream_drop_kept(s);
+    return true;
+}
+
 /* What on_data left of the scratch buffer. */
 static void keep_rest(weft_stream *s, size_t used, size_t length) {
-    if (consumed_too_much(s, used, length) || (s->flags & (STREAM_CLOSING | STREAM_ENDED)))
+    if (ended_by_on_data(s, used, length))
         return;
     if (used == length)
         stream_drop_kept(s);
@@ -114,7 +123,7 @@ void stream_show_kept(weft_stream *s) {
     s->flags &= ~(uint32_t)STREAM_SHOW;
     stream_enter(s);
     size_t used = s->protocol->on_data(s, kept->data + kept->start, length);
-    if (!consumed_too_much(s, used, length) && (s->flags & (STREAM_CLOSING | STREAM_ENDED)) == 0) {
+    if (!ended_by_on_data(s, used, length)) {
         kept->start += used;
         net_unhold(s, used);
         if (kept->start == kept->end)

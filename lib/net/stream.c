@@ -179,7 +179,9 @@ void stream_end(weft_stream *s, int error) {
     if (s->flags & STREAM_ENDED)
         return;
     s->flags |= STREAM_ENDED;
-    s->error = error;
+    /* A reset that comes after the peer's end of output is EPIPE to the kernel. Here that is the
+     * name of what the program ended itself. */
+    s->error = error == -EPIPE ? -ECONNRESET : error;
     if (error < 0)
         s->flags |= STREAM_RESET;
     selector_unregister(s->net->worker->selector, s->fd);
@@ -257,9 +259,12 @@ static void tell_drain(weft_stream *s) {
     stream_leave(s);
 }
 
+/* Not after on_eof, which was the last chance to look: no on_data follows it. */
 static void show_left_over(weft_stream *s) {
+    const uint32_t stand =
+        STREAM_EOF_TOLD | STREAM_PAUSED | STREAM_CHOKED | STREAM_CLOSING | STREAM_ENDED;
     s->flags &= ~(uint32_t)STREAM_SHOW;
-    if (s->flags & (STREAM_PAUSED | STREAM_CHOKED | STREAM_CLOSING | STREAM_ENDED))
+    if (s->flags & stand)
         return;
     if (s->flags & STREAM_KEPT)
         stream_show_kept(s);

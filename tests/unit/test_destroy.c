@@ -137,8 +137,7 @@ WTEST(destroy, handles_of_a_runtime_that_never_ran_go_with_it) {
     CHECK_EQ(close(orphan_ends[1]), 0);
 }
 
-/* --- with start
- * ------------------------------------------------------------------------------------ */
+/* --- with start --- */
 
 WTEST(destroy, alone_stops_and_joins) {
     int fds = open_fd_count();
@@ -163,8 +162,7 @@ WTEST(destroy, from_a_worker_of_another_runtime_is_an_ordinary_one) {
     rt_end(a);
 }
 
-/* --- references
- * -------------------------------------------------------------------------------------- */
+/* --- references --- */
 
 WTEST(destroy, holder_of_a_reference_is_refused_not_unsafe) {
     for (int started = 0; started < 2; started++) {
@@ -208,8 +206,7 @@ WTEST(destroy, last_reference_may_go_on_any_thread) {
     CHECK_EQ(open_fd_count(), fds);
 }
 
-/* --- thread-local destructors
- * ------------------------------------------------------------------------- */
+/* --- thread-local destructors --- */
 
 static pthread_key_t key;
 static weft_runtime *keyed;
@@ -258,8 +255,7 @@ WTEST(destroy, thread_local_destructors_may_post) {
     }
 }
 
-/* --- cycles
- * --------------------------------------------------------------------------------------------- */
+/* --- cycles --- */
 
 static long resident_kib(void) {
     char line[128];

@@ -40,8 +40,7 @@ static void clear_trace(void *arg) {
     traced = 0;
 }
 
-/* --- phases
- * --------------------------------------------------------------------------------------- */
+/* --- phases --- */
 
 static void on_watch(weft_watch *watch, uint32_t events, void *arg) {
     char byte;
@@ -95,8 +94,7 @@ WTEST(hook, phases_enclose_the_iteration) {
     close(ends[1]);
 }
 
-/* --- order
- * ------------------------------------------------------------------------------------------ */
+/* --- order --- */
 
 static void start_abc(void *arg) {
     uint32_t phase = *(uint32_t *)arg;
@@ -154,8 +152,7 @@ WTEST(hook, added_by_a_hook_runs_from_the_next_iteration_on_and_last) {
     CHECK_MSG(strncmp(trace, "123123+123+", 11) == 0, "%s", trace);
 }
 
-/* --- stop
- * --------------------------------------------------------------------------------------------- */
+/* --- stop --- */
 
 static weft_hook *hooks[4];
 
@@ -225,8 +222,7 @@ WTEST(hook, stopped_from_outside_a_hook_is_not_called_again) {
     CHECK_STR(trace, "");
 }
 
-/* --- sleep
- * ---------------------------------------------------------------------------------------------- */
+/* --- sleep --- */
 
 static _Atomic unsigned idles;
 

@@ -50,8 +50,7 @@ WTEST(retire, waits_for_running_callbacks) {
     CHECK_EQ(runs, 3);
 }
 
-/* --- freed only when unseen
- * ------------------------------------------------------------------------- */
+/* --- freed only when unseen --- */
 
 struct shared {
     unsigned check;
@@ -101,8 +100,7 @@ WTEST(retire, callbacks_may_read_what_is_being_replaced) {
     free(published);
 }
 
-/* --- from everywhere
- * ------------------------------------------------------------------------------------ */
+/* --- from everywhere --- */
 
 static unsigned each;
 static _Atomic unsigned failed;
@@ -161,8 +159,7 @@ WTEST(retire, leaves_the_programs_own_call_rcu_alone) {
     urcu_memb_unregister_thread();
 }
 
-/* --- the end
- * -------------------------------------------------------------------------------------------- */
+/* --- the end --- */
 
 static void destroy_runtime(void *arg) {
     weft_runtime_destroy(arg);

@@ -15,8 +15,7 @@ static void nothing(void *arg) {
     (void)arg;
 }
 
-/* --- options
- * ---------------------------------------------------------------------------------------- */
+/* --- options --- */
 
 WTEST(runtime, has_a_worker_per_allowed_cpu) {
     cpu_set_t set;
@@ -134,8 +133,7 @@ WTEST(runtime, several_live_side_by_side) {
     }
 }
 
-/* --- threads
- * ------------------------------------------------------------------------------------------ */
+/* --- threads --- */
 
 /* Of the thread with this id: a line of its status file, "" if the thread is gone. */
 static void status_line(long tid, const char *key, char *line, int size) {
@@ -211,8 +209,7 @@ WTEST(runtime, its_threads_block_every_signal_and_have_names) {
         CHECK(!is_blocked(signo));
 }
 
-/* --- failures
- * -------------------------------------------------------------------------------------------- */
+/* --- failures --- */
 
 static bool create_once(unsigned n, bool for_ever) {
     const int signals[] = {SIGUSR1, SIGUSR2, 0};
@@ -318,8 +315,7 @@ WTEST(runtime, failed_start_leaves_no_thread_and_may_be_repeated) {
     rt_end(rt);
 }
 
-/* --- idleness
- * ---------------------------------------------------------------------------------------------- */
+/* --- idleness --- */
 
 WTEST(runtime, idle_makes_no_system_call) {
     calls_watch();

@@ -16,8 +16,7 @@ static void count_task(weft_task *task) {
     runs++;
 }
 
-/* --- stop and join
- * -------------------------------------------------------------------------------- */
+/* --- stop and join --- */
 
 WTEST(stop, is_idempotent) {
     weft_runtime *rt = rt_start(2);
@@ -115,8 +114,7 @@ WTEST(stop, destroy_from_a_callback_logs_and_stops) {
     weft_runtime_destroy(rt);
 }
 
-/* --- the four steps
- * ---------------------------------------------------------------------------------- */
+/* --- the four steps --- */
 
 static char steps[64];
 static _Atomic unsigned step_count, expired;
@@ -212,8 +210,7 @@ WTEST(stop, on_worker_stop_is_the_last_callback) {
     }
 }
 
-/* --- accepted or refused, never lost
- * ------------------------------------------------------------------ */
+/* --- accepted or refused, never lost --- */
 
 struct chain {
     weft_task task;

@@ -37,8 +37,7 @@ static bool is_pending(int signo) {
     return sigismember(&set, signo) == 1;
 }
 
-/* --- one signal, two signals
- * ------------------------------------------------------------------------ */
+/* --- one signal, two signals --- */
 
 WTEST(stop_signals, first_one_stops) {
     const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGRTMIN + 3};
@@ -138,8 +137,7 @@ WTEST(stop_signals, ignored_ones_arrive_all_the_same) {
     CHECK(now.sa_handler == SIG_IGN); /* dispositions are the program's */
 }
 
-/* --- the mask
- * ----------------------------------------------------------------------------------------- */
+/* --- the mask --- */
 
 static void check_mask(const int *blocked) {
     for (int signo = 1; signo <= SIGRTMAX; signo++) {
@@ -184,8 +182,7 @@ WTEST(stop_signals, watched_but_not_stopping_does_not_stop) {
     weft_runtime_destroy(rt);
 }
 
-/* --- one runtime each
- * ------------------------------------------------------------------------------------ */
+/* --- one runtime each --- */
 
 WTEST(stop_signals, belong_to_one_runtime_at_a_time) {
     const int numbers[] = {SIGUSR1, SIGUSR2, 0}, overlapping[] = {SIGHUP, SIGUSR2, 0},
@@ -233,9 +230,7 @@ WTEST(stop_signals, ended_runtime_takes_none) {
     weft_runtime_unref(ended);
 }
 
-/* --- failures
- * -----------------------------------------------------------------------------------------------
- */
+/* --- failures --- */
 
 WTEST(stop_signals, failed_stop_on_leaves_nothing) {
     const int none[] = {0};

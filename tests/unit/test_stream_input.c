@@ -469,6 +469,61 @@ WTEST(stream_input, at_the_end_what_was_left_may_be_looked_at) {
     CHECK_EQ(weft_stream_unconsumed(NULL, NULL), 0);
 }
 
+/* Consumes what it left before, and closes. */
+static size_t leave_then_close(weft_stream *s, const uint8_t *data, size_t len) {
+    note_data(s, data, len);
+    if (len < 6)
+        return 0;
+    weft_stream_close(s);
+    return len;
+}
+
+static void close_looks(weft_stream *s, int error) {
+    note(NOTE_USER, (int64_t)weft_stream_unconsumed(s, NULL));
+    note_close(s, error);
+}
+
+WTEST(stream_input, what_was_consumed_with_a_close_is_not_found_again) {
+    static const weft_protocol protocol = {.on_data = leave_then_close, .on_close = close_looks};
+    struct net n = net_start(1, &protocol);
+    int fd = net_dial(&n);
+    net_put(fd, "abc", 3);
+    note_await(NOTE_DATA, 1);
+    net_put(fd, "def", 3);
+    net_expect_end(fd);
+    close(fd);
+    note_await(NOTE_CLOSE, 1);
+    CHECK_EQ(note_value(NOTE_USER, 0), 0);
+    net_end(&n);
+}
+
+static void resume_at_end(weft_stream *s) {
+    note_eof(s);
+    weft_stream_pause(s);
+    weft_stream_resume(s);
+}
+
+WTEST(stream_input, no_data_comes_after_the_end_also_after_a_resume) {
+    static const weft_protocol protocol = {
+        .on_data = leave_all, .on_eof = resume_at_end, .on_close = note_close};
+    struct net n = net_start(1, &protocol);
+    int fd = net_dial(&n);
+    net_put(fd, "unfinished", 10);
+    net_end_output(fd);
+    note_await(NOTE_EOF, 1);
+    int64_t shown = note_count(NOTE_DATA);
+    rt_turns(net_worker_at(&n, 0), 3);
+    rt_call(net_worker_at(&n, 0), do_pause, note_stream());
+    rt_call(net_worker_at(&n, 0), do_resume, note_stream());
+    rt_turns(net_worker_at(&n, 0), 3);
+    CHECK_EQ(note_count(NOTE_DATA), shown);
+    CHECK_EQ(note_count(NOTE_EOF), 1);
+    rt_call(net_worker_at(&n, 0), do_abort, note_stream());
+    note_await(NOTE_CLOSE, 1);
+    close(fd);
+    net_end(&n);
+}
+
 /* --- many ------------------------------------------------------------------------------------- */
 
 WTEST(stream_input, five_hundred_clients_that_never_finish_a_message) {

@@ -408,8 +408,7 @@ WTEST(watch, number_reused_within_a_batch_gets_no_old_event) {
     pipe_close(heir_ends);
 }
 
-/* --- closed before it was stopped
- * ----------------------------------------------------------------- */
+/* --- closed before it was stopped --- */
 
 /* The number of an old watch, whose file is closed, names a new one that is watched too. */
 static void reuse_number(struct watched *old, struct watched *new, int new_ends[2]) {
@@ -494,8 +493,7 @@ WTEST(watch, duplicate_of_a_closed_fd_keeps_nobody_awake) {
     close(ends[1]);
 }
 
-/* --- the end, and failures
- * ------------------------------------------------------------------------- */
+/* --- the end, and failures --- */
 
 WTEST(watch, left_over_at_the_end_goes_with_its_worker) {
     int before = open_fd_count(), ends[20][2];

@@ -14,8 +14,7 @@ static void begin(void) {
     worker = weft_runtime_worker(rt, 0);
 }
 
-/* --- getters
- * -------------------------------------------------------------------------------------- */
+/* --- getters --- */
 
 struct self {
     weft_worker *current;
@@ -59,8 +58,16 @@ WTEST(worker, keeps_the_programs_pointer) {
     rt_end(rt);
 }
 
-/* --- the clock
- * ------------------------------------------------------------------------------------- */
+WTEST(worker, may_be_given_a_pointer_before_the_start) {
+    int here;
+    weft_runtime *made = NULL;
+    CHECK_EQ(weft_runtime_create(&(weft_runtime_options){.workers = 1}, &made), 0);
+    weft_worker_set_data(weft_runtime_worker(made, 0), &here);
+    CHECK(weft_worker_data(weft_runtime_worker(made, 0)) == &here);
+    weft_runtime_destroy(made);
+}
+
+/* --- the clock --- */
 
 static uint64_t seen_ns;
 
@@ -95,8 +102,7 @@ WTEST(worker, clock_may_be_read_from_any_thread) {
     rt_end(rt);
 }
 
-/* --- counters
- * ---------------------------------------------------------------------------------------- */
+/* --- counters --- */
 
 static _Atomic unsigned fires;
 
@@ -245,8 +251,7 @@ WTEST(worker, counters_may_be_read_while_it_starts_works_and_ends) {
     weft_runtime_unref(rt);
 }
 
-/* --- the selector
- * -------------------------------------------------------------------------------------- */
+/* --- the selector --- */
 
 WTEST(worker, selector_is_for_looking_at) {
     int ends[2];
