@@ -190,7 +190,7 @@ WEFT_API int weft_listen_fd(weft_runtime *rt, int fd, const weft_protocol *proto
  *          returns; ret_stream may be NULL.
  * Returns: 0, or
  *          -EINVAL  w, protocol or its on_data is NULL, protocol's unknown flag or reserved not
- *                   zero, or a socket that is no stream
+ *                   zero, or a socket that is no stream, or one that listens
  *          -EBADF   fd is negative or not open
  *          -ENOTSOCK  fd is no socket
  *          -ENOTCONN  fd is not connected

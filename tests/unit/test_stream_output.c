@@ -472,10 +472,8 @@ WTEST(stream_output, a_write_to_a_peer_that_reset_is_an_error_and_no_signal) {
 /* The kernel says EPIPE of a reset that follows the peer's end; that is what a write gets after the
  * program's own. */
 WTEST(stream_output, a_reset_that_follows_the_peers_end_is_a_reset) {
-    static const weft_protocol protocol = {.on_open = note_open,
-                                           .on_data = note_data,
-                                           .on_eof = note_eof,
-                                           .on_close = note_close};
+    static const weft_protocol protocol = {
+        .on_open = note_open, .on_data = note_data, .on_eof = note_eof, .on_close = note_close};
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
     note_await(NOTE_OPEN, 1);
