@@ -109,6 +109,7 @@ figure_memory() {
 all="echo pipeline instructions syscalls posts queues timers memory"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# shellcheck disable=SC2086 # a list of words
 [ $# -gt 0 ] || set -- $all
 for figure in "$@"; do
     case " $all " in

@@ -200,7 +200,7 @@ int weft_listen_with(weft_runtime *rt, const char *address, const weft_listen_op
     int r = listen_check(rt, options, protocol);
     if (r == 0)
         r = address_parse(address, &a);
-    if (r < 0)
+    if (r != 0)
         return r;
     int fd = socket_for(&a, options);
     if (fd < 0)

@@ -75,18 +75,19 @@ static void chain_consume(weft_stream *s, size_t length) {
     struct output *out = s->out;
     out->bytes -= length;
     net_unhold(s, length);
-    while (out->first && length >= out->first->end - out->first->start) {
+    while (length > 0 && out->first) {
         struct block *b = out->first;
-        if (length == 0 && b->end > b->start)
-            break;
-        length -= b->end - b->start;
+        size_t held = b->end - b->start;
+        if (length < held) {
+            b->start += length;
+            return;
+        }
+        length -= held;
         out->first = b->next;
         block_free(b);
-        if (!out->first)
-            out->last = NULL;
     }
-    if (length)
-        out->first->start += length;
+    if (!out->first)
+        out->last = NULL;
 }
 
 void output_drop(weft_stream *s) {

@@ -141,9 +141,8 @@ uint64_t weft_worker_now_ns(weft_worker *w) {
 
 void weft_worker_set_data(weft_worker *w, void *data) {
     /* Before its thread exists the worker belongs to whoever made the runtime. */
-    if (w && !process_is_forked() && atom_load(&w->phase, acquire) == WORKER_CREATED)
-        atom_store(&w->data, data, release);
-    else if (worker_owner_check_void(w, "weft_worker_set_data"))
+    bool ownerless = w && !process_is_forked() && atom_load(&w->phase, acquire) == WORKER_CREATED;
+    if (ownerless || worker_owner_check_void(w, "weft_worker_set_data"))
         atom_store(&w->data, data, release);
 }
 
