@@ -102,7 +102,7 @@ figure_timers() {
 }
 
 figure_memory() {
-    python3 "$here/load/memory.py" idle --connections 9000 --servers weft,epoll,uv_try --build-dir "$build"
+    python3 "$here/load/memory.py" idle --connections 10000 --servers weft,epoll,uv_try --build-dir "$build"
     python3 "$here/load/memory.py" deaf --connections 1000 --servers weft --build-dir "$build"
 }
 
