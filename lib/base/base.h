@@ -8,6 +8,7 @@
  * log.h     one line per event: what, where, why, what next
  * process.h facts about the process: forked?, which thread is this?
  * mutant.h  seeded bugs that the tests must catch
+ * sanitizer.h  which sanitizer watches this build
  */
 #ifndef WEFT_LIB_BASE_H
 #define WEFT_LIB_BASE_H
@@ -20,6 +21,7 @@
 #include "base/mutant.h"
 #include "base/os.h"
 #include "base/process.h"
+#include "base/sanitizer.h"
 
 #include <stddef.h>
 

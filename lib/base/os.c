@@ -188,14 +188,6 @@ static int timeout_ms(uint64_t timeout_ns) {
     return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
-#if defined(__SANITIZE_THREAD__)
-#define THREAD_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZER 1
-#endif
-#endif
-
 static int epoll_wait_for(int epoll_fd, struct epoll_event *events, int capacity,
                           uint64_t timeout_ns) {
 #if !defined(THREAD_SANITIZER) && defined(SYS_epoll_pwait2)

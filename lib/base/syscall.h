@@ -12,21 +12,18 @@
 #ifndef WEFT_LIB_BASE_SYSCALL_H
 #define WEFT_LIB_BASE_SYSCALL_H
 
+#include "base/sanitizer.h"
+
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#if defined(THREAD_SANITIZER) || defined(ADDRESS_SANITIZER) || defined(MEMORY_SANITIZER)
 #define SYSCALL_WRAPPED 1
 #elif defined(__clang_analyzer__) /* which does not know what the kernel writes behind a syscall */
 #define SYSCALL_WRAPPED 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer) ||                         \
-    __has_feature(memory_sanitizer)
-#define SYSCALL_WRAPPED 1
-#endif
 #endif
 
 #if !defined(SYSCALL_WRAPPED) && defined(__x86_64__)

@@ -192,6 +192,7 @@ void placing_end(struct net_worker *net);
 int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol, void *arg,
                   weft_listener *listener, weft_stream **ret_stream);
 void stream_open(weft_stream *s);
+void socket_close_with_reset(int fd);
 void stream_stop(weft_stream *s);
 void stream_end(weft_stream *s, int error); /* on_close follows; error < 0 resets the connection */
 void stream_expire(weft_stream *s);

@@ -34,11 +34,15 @@ static void owned_stop(struct runtime_owned *owned) {
     listener_close(container_of(owned, weft_listener, owned));
 }
 
+static void listener_free(weft_listener *l) {
+    mem_free(l, sizeof *l + l->acceptor_count * sizeof l->acceptors[0]);
+}
+
 static void owned_release(struct runtime_owned *owned) {
     weft_listener *l = container_of(owned, weft_listener, owned);
     if (!l->fd_retired)
         os_close(l->fd);
-    mem_free(l, sizeof *l + l->acceptor_count * sizeof l->acceptors[0]);
+    listener_free(l);
 }
 
 void weft_listener_close(weft_listener *l) {
@@ -66,10 +70,6 @@ static weft_listener *listener_create(weft_runtime *rt, int fd, const weft_proto
     for (unsigned i = 0; i < rt->worker_count; i++)
         acceptor_init(&l->acceptors[i], l, rt->workers[i]);
     return l;
-}
-
-static void listener_free(weft_listener *l) {
-    mem_free(l, sizeof *l + l->acceptor_count * sizeof l->acceptors[0]);
 }
 
 static int watch_all(weft_listener *l) {

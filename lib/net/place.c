@@ -27,9 +27,7 @@ struct handover {
 };
 
 static void refuse_connection(weft_listener *l, struct net_worker *net, int fd) {
-    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
-    (void)os_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    os_close(fd);
+    socket_close_with_reset(fd);
     atom_sub(&net->assigned, 1, relaxed);
     listener_stream_gone(l);
 }

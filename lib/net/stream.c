@@ -197,12 +197,18 @@ void stream_expire(weft_stream *s) {
     stream_end(s, s->flags & STREAM_LINGER && !MUTANT("net-linger-expires") ? 0 : -ESHUTDOWN);
 }
 
+/* SO_LINGER with no time makes the close a reset (socket(7)). */
+void socket_close_with_reset(int fd) {
+    const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    (void)os_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    os_close(fd);
+}
+
 static void close_socket(weft_stream *s) {
-    if (s->flags & STREAM_RESET) {
-        const struct linger reset = {.l_onoff = 1, .l_linger = 0};
-        (void)os_setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    }
-    os_close(s->fd);
+    if (s->flags & STREAM_RESET)
+        socket_close_with_reset(s->fd);
+    else
+        os_close(s->fd);
     s->fd = -1;
 }
 

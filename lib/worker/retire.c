@@ -11,14 +11,6 @@
 #include <pthread.h>
 #include <urcu/urcu-memb.h>
 
-#if defined(__SANITIZE_THREAD__)
-#define THREAD_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZER 1
-#endif
-#endif
-
 #ifdef THREAD_SANITIZER
 /* liburcu is not instrumented; this is the order that a grace period makes. */
 void __tsan_acquire(void *address);

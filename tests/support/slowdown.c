@@ -1,5 +1,7 @@
 #include "wtest.h"
 
+#include "base/sanitizer.h"
+
 #include <stdlib.h>
 
 /* valgrind runs set WTEST_SLOWDOWN; sanitizer builds know it themselves. */
@@ -7,16 +9,11 @@ unsigned wtest_slowdown(void) {
     const char *asked = getenv("WTEST_SLOWDOWN");
     if (asked && atoi(asked) > 0)
         return (unsigned)atoi(asked);
-#if defined(__SANITIZE_THREAD__)
+#if defined(THREAD_SANITIZER)
     return 20;
-#elif defined(__SANITIZE_ADDRESS__)
+#elif defined(ADDRESS_SANITIZER)
     return 4;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-    return 20;
-#elif __has_feature(address_sanitizer)
-    return 4;
-#endif
-#endif
+#else
     return 1;
+#endif
 }

@@ -1,0 +1,23 @@
+/* Which sanitizer watches this build: gcc says it with a macro, clang with __has_feature(). */
+#ifndef WEFT_LIB_BASE_SANITIZER_H
+#define WEFT_LIB_BASE_SANITIZER_H
+
+#ifdef __has_feature
+#define SANITIZER_FEATURE(name) __has_feature(name)
+#else
+#define SANITIZER_FEATURE(name) 0
+#endif
+
+#if defined(__SANITIZE_THREAD__) || SANITIZER_FEATURE(thread_sanitizer)
+#define THREAD_SANITIZER 1
+#endif
+
+#if defined(__SANITIZE_ADDRESS__) || SANITIZER_FEATURE(address_sanitizer)
+#define ADDRESS_SANITIZER 1
+#endif
+
+#if SANITIZER_FEATURE(memory_sanitizer)
+#define MEMORY_SANITIZER 1
+#endif
+
+#endif
