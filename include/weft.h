@@ -2,7 +2,8 @@
  *
  * N worker threads each own an epoll selector; what is registered with a worker is served on that
  * worker's thread and needs no lock. Work crosses threads as tasks, through a lock-free queue and
- * an eventfd. One more thread, the sentinel, owns the signals.
+ * an eventfd. One more thread, the sentinel, owns the signals and
+ * the exits of children.
  *
  *     weft/api.h        durations, WEFT_CONTAINER_OF, and the rules that hold for every call
  *     weft/error.h      the names of errors, the version, the log
@@ -14,6 +15,8 @@
  *     weft/timer.h      timers of a worker
  *     weft/watch.h      readiness of a file descriptor as a callback
  *     weft/hook.h       a callback at a fixed point of each iteration
+ *     weft/signal.h     signals of the process as callbacks
+ *     weft/process.h    start programs; learn how children ended
  *     weft/stream.h     TCP listeners and streams
  *
  * Each header may be included alone. The shortest server, and a safe one: a client that does not
@@ -45,8 +48,10 @@
 #include <weft/error.h>
 #include <weft/event.h>
 #include <weft/hook.h>
+#include <weft/process.h>
 #include <weft/runtime.h>
 #include <weft/selector.h>
+#include <weft/signal.h>
 #include <weft/stream.h>
 #include <weft/task.h>
 #include <weft/timer.h>

@@ -5,8 +5,12 @@
  * clock.h   CLOCK_MONOTONIC and the cycle counter that saves most reads of it
  * mem.h     one door to the allocator (jemalloc's sized calls when the program links it)
  * list.h    intrusive circular lists
+ * lock.h    a mutex that the deterministic scheduler knows
+ * pid_map.h children by pid
+ * child.h   a child process, from clone to exec
  * log.h     one line per event: what, where, why, what next
- * process.h facts about the process: forked?, which thread is this?
+ * process.h facts about the process: forked?, which thread is this? what do the others block?
+ * symbol.h  the name of a function, for messages
  * mutant.h  seeded bugs that the tests must catch
  * sanitizer.h  which sanitizer watches this build
  */
@@ -14,14 +18,18 @@
 #define WEFT_LIB_BASE_H
 
 #include "base/atomic.h"
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/list.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/mutant.h"
 #include "base/os.h"
+#include "base/pid_map.h"
 #include "base/process.h"
 #include "base/sanitizer.h"
+#include "base/symbol.h"
 
 #include <stddef.h>
 

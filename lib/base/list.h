@@ -3,6 +3,8 @@
 #ifndef WEFT_LIB_BASE_LIST_H
 #define WEFT_LIB_BASE_LIST_H
 
+#include "base/mutant.h"
+
 #include <stdbool.h>
 
 struct list {
@@ -48,6 +50,23 @@ static inline struct list *list_pop(struct list *head) {
         return 0;
     list_remove(node);
     return node;
+}
+
+/* Calls fn for each node, which may remove and free itself or others. One that is added meanwhile
+ * waits for the next time, behind all that were there: each node is in a list while fn runs, but
+ * only what was in the head's own at the beginning has its turn. */
+static inline void list_visit(struct list *head, void (*fn)(struct list *node, void *arg),
+                              void *arg) {
+    struct list batch, called;
+    list_init(&batch);
+    list_init(&called);
+    list_splice(&batch, head);
+    for (struct list *node; (node = list_pop(&batch));) {
+        list_append(MUTANT("hook-added-in-between") ? head : &called, node);
+        fn(node, arg);
+    }
+    list_splice(&called, head);
+    list_splice(head, &called);
 }
 
 #endif

@@ -249,7 +249,13 @@ int os_signalfd(int fd, const sigset_t *set) {
 
 int os_pidfd_open(pid_t pid) {
     OS_SEAM(OS_PIDFD_OPEN);
-    return OS_RESULT((int)syscall(SYS_pidfd_open, pid, 0));
+    int r = OS_RESULT((int)syscall(SYS_pidfd_open, pid, 0));
+    return r == -ENOENT ? -EINVAL : r; /* a thread's pid, from Linux 6.9 on */
+}
+
+int os_pipe(int ret_ends[2]) {
+    OS_SEAM(OS_PIPE);
+    return OS_RESULT(pipe2(ret_ends, O_CLOEXEC));
 }
 
 int os_sigmask(int how, const sigset_t *set, sigset_t *ret_old) {
@@ -263,14 +269,40 @@ int os_sigtimedwait_now(const sigset_t *set) {
     return OS_RETRY(sigtimedwait(set, NULL, &now));
 }
 
-int os_pidfd_peek(int pidfd, siginfo_t *ret_info) {
+int os_sigaction_get(int signo, struct sigaction *ret_action) {
+    OS_SEAM(OS_SIGACTION);
+    return OS_RESULT(sigaction(signo, NULL, ret_action));
+}
+
+static int child_status(int pidfd, pid_t pid, int options, siginfo_t *ret_info) {
     OS_SEAM(OS_WAITID);
     siginfo_t info;
     memset(&info, 0, sizeof info); /* si_pid stays 0 while the child lives (waitid(2)) */
-    int r = OS_RETRY(waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT));
+    /* __WALL: also one whose end raises another signal than SIGCHLD. */
+    options |= WEXITED | WNOHANG | __WALL;
+    int r = pidfd >= 0 ? OS_RETRY(waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, options))
+                       : OS_RETRY(waitid(P_PID, (id_t)pid, &info, options));
     if (r == 0)
         *ret_info = info;
     return r;
+}
+
+int os_child_peek(int pidfd, pid_t pid, siginfo_t *ret_info) {
+    return child_status(pidfd, pid, WNOWAIT, ret_info);
+}
+
+int os_child_reap(int pidfd, pid_t pid, siginfo_t *ret_info) {
+    return child_status(pidfd, pid, 0, ret_info);
+}
+
+int os_pidfd_signal(int pidfd, int signo) {
+    OS_SEAM(OS_KILL);
+    return OS_RESULT((int)syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0));
+}
+
+int os_kill(pid_t pid, int signo) {
+    OS_SEAM(OS_KILL);
+    return OS_RESULT(kill(pid, signo));
 }
 
 int os_mmap_anonymous(size_t size, void **ret_memory) {
@@ -334,4 +366,22 @@ void os_timer_slack_minimal(void) {
 
 void os_thread_name(const char *name) {
     prctl(PR_SET_NAME, name, 0UL, 0UL, 0UL);
+}
+
+pid_t os_thread_id(void) {
+    return (pid_t)syscall(SYS_gettid);
+}
+
+ssize_t os_read_file(const char *path, char *buffer, size_t size) {
+    OS_SEAM(OS_OPEN);
+    int fd = OS_RETRY(open(path, O_RDONLY | O_CLOEXEC));
+    if (fd < 0)
+        return fd;
+    size_t length = 0;
+    ssize_t n = 0;
+    while (length < size - 1 && (n = OS_RETRY(read(fd, buffer + length, size - 1 - length))) > 0)
+        length += (size_t)n;
+    close(fd);
+    buffer[length] = 0;
+    return n < 0 ? n : (ssize_t)length;
 }

@@ -58,6 +58,12 @@ enum os_call {
     OS_SIGTIMEDWAIT,
     OS_PIDFD_OPEN,
     OS_WAITID,
+    OS_KILL,
+    OS_SIGACTION,
+    OS_PIPE,
+    OS_OPEN,
+    OS_CLONE,
+    OS_CLOSE_RANGE,
     OS_MMAP,
     OS_MADVISE,
     OS_FUTEX,
@@ -153,14 +159,19 @@ int os_eventfd(void);
 int os_timerfd(void);
 int os_timerfd_set(int fd, uint64_t delay_ns, uint64_t period_ns);
 int os_signalfd(int fd, const sigset_t *set); /* fd -1: a new one */
-int os_pidfd_open(pid_t pid);
+int os_pidfd_open(pid_t pid);                 /* -EINVAL for a thread that is no process */
+int os_pipe(int ret_ends[2]);                 /* blocking; reading end first */
 
 /* Signals and processes. */
 int os_sigmask(int how, const sigset_t *set, sigset_t *ret_old);
 int os_sigtimedwait_now(const sigset_t *set); /* the number consumed, or -EAGAIN */
-/* Looks at the status of a child without reaping it. 0, or -ECHILD; ret_info->si_pid is 0 while
- * the child lives. */
-int os_pidfd_peek(int pidfd, siginfo_t *ret_info);
+int os_sigaction_get(int signo, struct sigaction *ret_action);
+/* The status of a child, named by its pidfd or, where that is -1, by its pid: looked at, or taken
+ * with the child. 0, or -ECHILD; ret_info->si_pid is 0 while it lives. */
+int os_child_peek(int pidfd, pid_t pid, siginfo_t *ret_info);
+int os_child_reap(int pidfd, pid_t pid, siginfo_t *ret_info);
+int os_pidfd_signal(int pidfd, int signo);
+int os_kill(pid_t pid, int signo);
 
 /* Memory, threads, CPUs. */
 int os_mmap_anonymous(size_t size, void **ret_memory);
@@ -173,5 +184,9 @@ int os_affinity_get(cpu_set_t *ret_set, size_t size);
 int os_affinity_set_self(int cpu);
 void os_timer_slack_minimal(void);
 void os_thread_name(const char *name);
+pid_t os_thread_id(void);
+
+/* A small file as a string: its length, cut to size - 1. */
+ssize_t os_read_file(const char *path, char *buffer, size_t size);
 
 #endif

@@ -3,8 +3,12 @@
 #include "base/log.h"
 #include "base/os.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
@@ -65,4 +69,43 @@ void thread_name_self(char name[16]) {
     if (prctl(PR_GET_NAME, name) != 0)
         name[0] = 0;
     name[15] = 0;
+}
+
+/* The text behind "\nlabel:" and its white space, NULL where there is no such line. */
+static const char *field_of(const char *text, const char *label) {
+    const char *at = strstr(text, label);
+    if (!at)
+        return NULL;
+    at += strlen(label);
+    return at + strspn(at, " \t");
+}
+
+int thread_status_read(pid_t tid, struct thread_status *ret_status) {
+    char path[64], text[4096];
+    snprintf(path, sizeof path, "/proc/self/task/%d/status", (int)tid);
+    ssize_t n = os_read_file(path, text, sizeof text);
+    if (n < 0)
+        return (int)n;
+    const char *name = field_of(text, "Name:"), *state = field_of(text, "\nState:");
+    const char *blocked = field_of(text, "\nSigBlk:");
+    if (!name || !state || !blocked)
+        return -EIO;
+    struct thread_status status = {.state = *state, .blocked = strtoull(blocked, NULL, 16)};
+    size_t length = strcspn(name, "\n");
+    memcpy(status.name, name, length < sizeof status.name ? length : sizeof status.name - 1);
+    *ret_status = status;
+    return 0;
+}
+
+int threads_each(void (*fn)(pid_t tid, void *arg), void *arg) {
+    DIR *directory = opendir("/proc/self/task");
+    if (!directory)
+        return -errno;
+    for (const struct dirent *entry; (entry = readdir(directory));) {
+        long tid = strtol(entry->d_name, NULL, 10);
+        if (tid > 0)
+            fn((pid_t)tid, arg);
+    }
+    closedir(directory);
+    return 0;
 }

@@ -20,4 +20,12 @@
 #define MEMORY_SANITIZER 1
 #endif
 
+/* A function that a child runs in its parent's memory: what a sanitizer notes there about a thread
+ * would be noted about the parent's, and stay when the child execs. */
+#if defined(__clang__)
+#define NO_SANITIZER __attribute__((disable_sanitizer_instrumentation, no_sanitize("undefined")))
+#else
+#define NO_SANITIZER __attribute__((no_sanitize("address", "thread", "undefined")))
+#endif
+
 #endif

@@ -8,7 +8,8 @@
  * write is the fourth: a poster that was cancelled in the wake-up write would leave a worker asleep
  * that everybody believes awake.
  *
- * Sanitizer builds use the wrappers, which is where their interceptors are. */
+ * Sanitizer builds use the wrappers, which is where their interceptors are. syscall_raw() itself is
+ * there in every build: between clone and exec a child may call nothing else (base/child.c). */
 #ifndef WEFT_LIB_BASE_SYSCALL_H
 #define WEFT_LIB_BASE_SYSCALL_H
 
@@ -26,11 +27,12 @@
 #define SYSCALL_WRAPPED 1
 #endif
 
-#if !defined(SYSCALL_WRAPPED) && defined(__x86_64__)
+#if defined(__x86_64__)
 
 /* Linux's x86-64 convention (syscall(2)): rcx and r11 are lost, the result is in rax, -errno
  * included. */
-static inline long syscall_raw(long number, long a, long b, long c, long d, long e, long f) {
+__attribute__((always_inline)) static inline long syscall_raw(long number, long a, long b, long c,
+                                                              long d, long e, long f) {
     long result;
     register long r10 __asm__("r10") = d;
     register long r8 __asm__("r8") = e;
@@ -42,9 +44,10 @@ static inline long syscall_raw(long number, long a, long b, long c, long d, long
     return result;
 }
 
-#elif !defined(SYSCALL_WRAPPED) && defined(__aarch64__)
+#elif defined(__aarch64__)
 
-static inline long syscall_raw(long number, long a, long b, long c, long d, long e, long f) {
+__attribute__((always_inline)) static inline long syscall_raw(long number, long a, long b, long c,
+                                                              long d, long e, long f) {
     register long x8 __asm__("x8") = number;
     register long x0 __asm__("x0") = a;
     register long x1 __asm__("x1") = b;
@@ -59,8 +62,17 @@ static inline long syscall_raw(long number, long a, long b, long c, long d, long
     return x0;
 }
 
-#elif !defined(SYSCALL_WRAPPED)
+#else
+
+__attribute__((always_inline)) static inline long syscall_raw(long number, long a, long b, long c,
+                                                              long d, long e, long f) {
+    long result = syscall(number, a, b, c, d, e, f);
+    return result < 0 ? -errno : result;
+}
+#ifndef SYSCALL_WRAPPED
 #define SYSCALL_WRAPPED 1
+#endif
+
 #endif
 
 /* >= 0 or -errno. */

@@ -72,7 +72,7 @@ static void idle_fired(weft_stream *s) {
     }
     clock->active_ns = now_ns;
     weft_timer_start_at(w, &clock->timer, time_add(now_ns, clock->idle_ns));
-    stream_enter(s);
+    stream_enter(s, (uintptr_t)s->protocol->on_timeout);
     s->protocol->on_timeout(s);
     stream_leave(s);
 }

@@ -202,8 +202,9 @@ void stream_settle(weft_stream *s);        /* after anything that may change wha
 void streams_flush(struct net_worker *net);
 void streams_later(struct worker_job *job);
 
-/* A callback of s runs between these two: its writes gather in the worker's output buffer. */
-void stream_enter(weft_stream *s);
+/* A callback of s runs between these two, the function at that address: its writes gather in the
+ * worker's output buffer. */
+void stream_enter(weft_stream *s, uintptr_t callback);
 void stream_leave(weft_stream *s);
 
 /* input.c */

@@ -111,7 +111,7 @@ static void keep_rest(weft_stream *s, size_t used, size_t length) {
 
 static void show_scratch(weft_stream *s, size_t length) {
     s->flags &= ~(uint32_t)STREAM_SHOW;
-    stream_enter(s);
+    stream_enter(s, (uintptr_t)s->protocol->on_data);
     size_t used = s->protocol->on_data(s, s->net->scratch, length);
     keep_rest(s, used, length);
     stream_leave(s);
@@ -121,7 +121,7 @@ void stream_show_kept(weft_stream *s) {
     struct kept *kept = s->in;
     size_t length = kept->end - kept->start;
     s->flags &= ~(uint32_t)STREAM_SHOW;
-    stream_enter(s);
+    stream_enter(s, (uintptr_t)s->protocol->on_data);
     size_t used = s->protocol->on_data(s, kept->data + kept->start, length);
     if (!ended_by_on_data(s, used, length)) {
         kept->start += used;
@@ -140,7 +140,7 @@ void stream_tell_eof(weft_stream *s) {
         weft_stream_close(s);
         return;
     }
-    stream_enter(s);
+    stream_enter(s, (uintptr_t)s->protocol->on_eof);
     s->protocol->on_eof(s);
     stream_leave(s);
 }
@@ -271,6 +271,7 @@ void stream_ready(struct worker_source *source, uint32_t epoll_events) {
     if (unlikely(s->flags & STREAM_IDLE))
         stream_note_activity(s);
     net->current = s;
+    worker_note_callback(net->worker, s->protocol->on_data);
     size_t used = s->protocol->on_data(s, net->scratch, (size_t)n);
     if (likely(used == (size_t)n && (s->flags & STREAM_FAST_MASK) == STREAM_FAST)) {
         if (net->output_length)

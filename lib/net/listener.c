@@ -90,14 +90,14 @@ static int watch_all(weft_listener *l) {
  * the caller's; its memory stays until the runtime goes, since a worker may be looking at it. */
 static int listener_watch(weft_listener *l) {
     int r = 0;
-    pthread_mutex_lock(&l->runtime->lock);
+    lock_take(&l->runtime->lock);
     if (atom_load(&l->closed, relaxed) == 0)
         r = watch_all(l);
     if (r < 0) {
         l->fd_retired = true;
         atom_store(&l->closed, 1, release);
     }
-    pthread_mutex_unlock(&l->runtime->lock);
+    lock_drop(&l->runtime->lock);
     return r;
 }
 

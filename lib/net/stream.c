@@ -41,8 +41,9 @@ int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol,
 
 /* Callbacks. */
 
-void stream_enter(weft_stream *s) {
+void stream_enter(weft_stream *s, uintptr_t callback) {
     s->net->current = s;
+    worker_enter(s->net->worker, callback);
 }
 
 void stream_leave(weft_stream *s) {
@@ -59,7 +60,7 @@ void stream_open(weft_stream *s) {
     s->flags |= STREAM_OPENED;
     if (!s->protocol->on_open)
         return;
-    stream_enter(s);
+    stream_enter(s, (uintptr_t)s->protocol->on_open);
     s->protocol->on_open(s);
     stream_leave(s);
 }
@@ -76,7 +77,7 @@ void stream_stop(weft_stream *s) {
         weft_stream_close(s);
         return;
     }
-    stream_enter(s);
+    stream_enter(s, (uintptr_t)s->protocol->on_stop);
     s->protocol->on_stop(s);
     stream_leave(s);
 }
@@ -216,7 +217,7 @@ static void close_socket(weft_stream *s) {
 static void finish(weft_stream *s) {
     struct net_worker *net = s->net;
     if (s->protocol->on_close) {
-        stream_enter(s);
+        stream_enter(s, (uintptr_t)s->protocol->on_close);
         s->protocol->on_close(s, s->error);
         net->current = NULL;
     }
@@ -260,7 +261,7 @@ static void tell_drain(weft_stream *s) {
         ~(uint32_t)(MUTANT("net-drain-again") ? STREAM_REFUSED : STREAM_DRAIN | STREAM_REFUSED);
     if (!s->protocol->on_drain || (s->flags & STREAM_CLOSING))
         return;
-    stream_enter(s);
+    stream_enter(s, (uintptr_t)s->protocol->on_drain);
     s->protocol->on_drain(s);
     stream_leave(s);
 }

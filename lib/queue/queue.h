@@ -82,6 +82,11 @@ static inline bool queue_looks_empty(struct queue *q) {
     return atom_load(&q->head, relaxed) <= QUEUE_CLOSED;
 }
 
+/* Does the owner sleep, with nothing to take? Any thread, as of a moment ago. */
+static inline bool queue_is_armed(struct queue *q) {
+    return atom_load(&q->head, relaxed) == QUEUE_ARMED;
+}
+
 /* Everything pushed so far, oldest first; ARMED becomes EMPTY. *ret_disturbed, if asked for: the
  * queue was not ARMED any more. */
 struct queue_node *queue_take(struct queue *q, bool *ret_disturbed);

@@ -75,12 +75,15 @@ static int runtime_allocate(unsigned worker_count, weft_runtime **ret_runtime) {
         rt->threads[i] = (struct runtime_thread){.runtime = rt, .cpu = -1};
     atomic_init(&rt->references, 1);
     list_init(&rt->owned);
-    rt->signal_fd = -1;
+    list_init(&rt->signals.exposed);
+    list_init(&rt->children.swept);
+    rt->signals.fd = -1;
     *ret_runtime = rt;
     return 0;
 }
 
 void runtime_deallocate(weft_runtime *rt) {
+    watchdog_destroy(rt);
     pthread_mutex_destroy(&rt->join_lock);
     pthread_mutex_destroy(&rt->lock);
     mem_free(rt->workers, rt->worker_count * sizeof rt->workers[0]);
@@ -95,7 +98,12 @@ static int runtime_fill(weft_runtime *rt, const weft_runtime_options *o) {
     rt->on_worker_start = o->on_worker_start;
     rt->on_worker_stop = o->on_worker_stop;
     rt->arg = o->arg;
-    return rt->max_buffered ? 0 : memory_quarter(&rt->max_buffered);
+    if (!rt->max_buffered) {
+        int r = memory_quarter(&rt->max_buffered);
+        if (r < 0)
+            return r;
+    }
+    return watchdog_create(rt, o->stall_ns);
 }
 
 static int workers_create(weft_runtime *rt) {
@@ -114,6 +122,7 @@ static int workers_create(weft_runtime *rt) {
 void runtime_free(weft_runtime *rt) {
     for (unsigned i = 0; i < rt->worker_count; i++)
         worker_destroy(rt->workers[i]);
+    signals_destroy(rt);
     sentinel_destroy(rt);
     for (struct list *node; (node = list_pop(&rt->owned));) {
         struct runtime_owned *owned = container_of(node, struct runtime_owned, link);
@@ -139,7 +148,7 @@ static int runtime_build(const weft_runtime_options *o, const cpu_set_t *cpus, s
     r = workers_create(rt);
     if (r < 0)
         goto workers_failed;
-    r = signals_claim(rt, o->signals); /* last: it is what others can see */
+    r = signals_create(rt, o->signals); /* last: it is what others can see */
     if (r < 0)
         goto signals_failed;
     *ret_runtime = rt;
@@ -190,22 +199,22 @@ void weft_runtime_unref(weft_runtime *rt) {
 
 int runtime_own(weft_runtime *rt, struct runtime_owned *owned) {
     int r = 0;
-    pthread_mutex_lock(&rt->lock);
+    lock_take(&rt->lock);
     if (runtime_is_stopping(rt))
         r = -ESHUTDOWN;
     else
         list_append(&rt->owned, &owned->link);
-    pthread_mutex_unlock(&rt->lock);
+    lock_drop(&rt->lock);
     return r;
 }
 
 void runtime_stop_owned(weft_runtime *rt) {
-    pthread_mutex_lock(&rt->lock);
+    lock_take(&rt->lock);
     for (struct list *node = rt->owned.next; node != &rt->owned; node = node->next) {
         struct runtime_owned *owned = container_of(node, struct runtime_owned, link);
         owned->stop(owned);
     }
-    pthread_mutex_unlock(&rt->lock);
+    lock_drop(&rt->lock);
 }
 
 unsigned weft_runtime_worker_count(const weft_runtime *rt) {

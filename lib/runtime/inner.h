@@ -4,6 +4,10 @@
 
 #include "runtime/runtime.h"
 
+#include "weft/signal.h"
+
+#include <stdio.h>
+
 extern const struct worker_host runtime_host;
 
 void runtime_deallocate(weft_runtime *rt);

@@ -46,7 +46,7 @@ static void join_threads(weft_runtime *rt, unsigned count) {
 static int create_threads(weft_runtime *rt) {
     sigset_t all, old;
     const unsigned count = rt->worker_count + 1;
-    signal_mask_of_own_threads(&all);
+    signals_mask_of_threads(rt, &all);
     int r = os_sigmask(SIG_SETMASK, &all, &old);
     if (r < 0)
         return r;
@@ -67,7 +67,7 @@ int weft_runtime_start(weft_runtime *rt) {
         return -EINVAL;
     if (process_is_forked())
         return -EPERM;
-    pthread_mutex_lock(&rt->lock);
+    lock_take(&rt->lock);
     int r = -EALREADY;
     if (atom_load(&rt->phase, relaxed) == RUNTIME_CREATED) {
         r = create_threads(rt);
@@ -78,7 +78,7 @@ int weft_runtime_start(weft_runtime *rt) {
             release_threads(rt, GO_RUN, rt->worker_count + 1);
         }
     }
-    pthread_mutex_unlock(&rt->lock);
+    lock_drop(&rt->lock);
     return r;
 }
 
@@ -96,13 +96,13 @@ int weft_runtime_join(weft_runtime *rt) {
     if (atom_load(&rt->phase, acquire) == RUNTIME_CREATED)
         return -EINVAL;
     /* Whoever comes first joins; the others wait for it. */
-    pthread_mutex_lock(&rt->join_lock);
+    lock_take(&rt->join_lock);
     if (!rt->joined) {
         join_threads(rt, rt->worker_count + 1);
         rt->joined = true;
         atom_store(&rt->phase, RUNTIME_ENDED, release);
     }
-    pthread_mutex_unlock(&rt->join_lock);
+    lock_drop(&rt->join_lock);
     return 0;
 }
 
@@ -113,13 +113,13 @@ int weft_runtime_run(weft_runtime *rt) {
 
 /* True for one caller: the runtime never ran, and from now on never will. */
 static bool end_unstarted(weft_runtime *rt) {
-    pthread_mutex_lock(&rt->lock);
+    lock_take(&rt->lock);
     bool unstarted = atom_load(&rt->phase, relaxed) == RUNTIME_CREATED;
     if (unstarted) {
         rt->joined = true;
         atom_store(&rt->phase, RUNTIME_ENDED, release);
     }
-    pthread_mutex_unlock(&rt->lock);
+    lock_drop(&rt->lock);
     return unstarted;
 }
 
@@ -146,9 +146,9 @@ void weft_runtime_destroy(weft_runtime *rt) {
         run_accepted(rt);
     else
         (void)weft_runtime_join(rt);
-    pthread_mutex_lock(&rt->lock); /* who holds a reference may be in weft_runtime_stop_on() */
+    lock_take(&rt->lock); /* who holds a reference may be in weft_runtime_stop_on() */
     signals_release(rt);
-    pthread_mutex_unlock(&rt->lock);
+    lock_drop(&rt->lock);
     retire_wait();
     weft_runtime_unref(rt);
 }

@@ -8,7 +8,11 @@
  *      to end what is left. Then the sentinel asks all workers to finish, and ends.
  *   3. each worker closes its queue and runs all that was accepted
  *   4. on_worker_stop, and the threads end
- * A queue closes only after every worker was quiet, so no stream ever finds a closed queue. */
+ * A queue closes only after every worker was quiet, so no stream ever finds a closed queue.
+ *
+ * The sentinel also owns what comes from outside of all workers, and hands it to the one that asked:
+ * signals (signals.c, signal_watch.c) and the exits of children (processes.c, spawn.c). And it looks
+ * after workers that stay in a callback (watchdog.c). */
 #ifndef WEFT_LIB_RUNTIME_H
 #define WEFT_LIB_RUNTIME_H
 
@@ -35,13 +39,66 @@ struct runtime_thread {
     int cpu;             /* to pin to, or -1 */
 };
 
+/* What the sentinel does at a certain time, unless something else happens before. */
+enum sentinel_alarm {
+    ALARM_GRACE,    /* the grace time is over */
+    ALARM_SIGNALS,  /* there may be memory for signals again */
+    ALARM_SWEEP,    /* look at the children that have no pidfd */
+    ALARM_WATCHDOG, /* look at the workers */
+    ALARM_COUNT,
+};
+
 struct sentinel {
     struct inbox inbox;
     struct weft_selector *selector;
     struct worker_source wake_source, signal_source;
-    uint64_t deadline_ns; /* end of the grace time, once stopping */
+    uint64_t alarms_ns[ALARM_COUNT]; /* UINT64_MAX: off. The sentinel's thread only */
     bool stopping, expired, done;
     bool impatient; /* the grace time was ended before the stop began */
+};
+
+/* Sets of signals are words: bit n - 1 is signal n (signal_bit()). */
+struct signals {
+    /* Immutable after create. */
+    pid_t creator;         /* the thread that created the runtime */
+    uint64_t creator_mask; /* what it blocked then */
+
+    /* Guarded by the runtime's lock. */
+    uint64_t claimed;    /* numbers that belong to this runtime */
+    uint64_t stopping;   /* those that stop it */
+    uint64_t watched;    /* those that some worker watches or has watched */
+    uint64_t sweeping;   /* SIGCHLD, when it stands in for pidfds */
+    int fd;              /* reads the last three; -1 before the first */
+    bool held_back;      /* only stopping ones are read: the rest waits in the kernel */
+    struct list exposed; /* threads that leave some of them unblocked, and were told of */
+
+    /* Any thread. */
+    _Atomic uint32_t batches; /* under way to workers, and SIGNALS_HELD_BACK */
+    weft_task resume_task;
+
+    /* The sentinel's thread only. */
+    struct signal_batch *spare; /* what the next read fills */
+};
+
+/* Children: guarded by the one lock that all runtimes share (processes.c). */
+struct children {
+    struct list swept; /* those without a pidfd that could be waited on */
+    bool sweeping;     /* SIGCHLD was asked for, for their sake */
+    bool by_clock;     /* and refused */
+    bool sentinel_gone;
+    bool stolen_said; /* the sentinel's thread only */
+    _Atomic uint32_t sweep_asked;
+    weft_task sweep_task;
+};
+
+enum watchdog_state { WATCHDOG_TICKING, WATCHDOG_ARMED, WATCHDOG_ASLEEP };
+
+struct watchdog {
+    uint64_t stall_ns; /* UINT64_MAX: off. Immutable after create, as is the next */
+    struct watched_worker *workers;
+    _Atomic uint32_t state; /* enum watchdog_state; changed by the sentinel alone */
+    _Atomic uint32_t kicked;
+    weft_task kick_task;
 };
 
 struct weft_runtime {
@@ -71,11 +128,11 @@ struct weft_runtime {
 
     pthread_mutex_t lock; /* start, signals, owned */
     struct list owned;
-    sigset_t signals;      /* claimed for this runtime */
-    sigset_t stop_signals; /* those that stop it: what the signalfd reads */
-    int signal_fd;         /* -1 before the first */
 
     struct sentinel sentinel;
+    struct signals signals;
+    struct children children;
+    struct watchdog watchdog;
 };
 
 enum { GO_WAIT, GO_RUN, GO_CANCEL };
@@ -95,11 +152,39 @@ void runtime_stop_owned(weft_runtime *rt);
 int sentinel_create(weft_runtime *rt);
 void sentinel_destroy(weft_runtime *rt);
 void sentinel_run(weft_runtime *rt);
+/* Runs the task on the sentinel's thread, if that has not ended. Any thread, async-signal-safe. */
+void sentinel_tell(weft_runtime *rt, weft_task *task, void (*run)(weft_task *task));
+void sentinel_stop_signal(weft_runtime *rt); /* the first stops, the second ends the grace time */
+void sentinel_alarm_in(weft_runtime *rt, enum sentinel_alarm alarm, uint64_t delay_ns);
 
-/* signals.c: numbers belong to one runtime of the process at a time. */
-int signals_claim(weft_runtime *rt, const int *numbers);
+/* signals.c: numbers belong to one runtime of the process at a time. All but the first and the last
+ * hold the runtime's lock. */
+int signals_create(weft_runtime *rt, const int *numbers);
+void signals_destroy(weft_runtime *rt);
+void signals_mask_of_threads(const weft_runtime *rt, sigset_t *ret_mask); /* of rt's own threads */
 int signals_claim_stop(weft_runtime *rt, int signo);
+int signals_claim_watch(weft_runtime *rt, int signo); /* 1: the first watch of this number */
+int signals_claim_sweep(weft_runtime *rt);
 void signals_release(weft_runtime *rt);
+void signals_hold_back(weft_runtime *rt, bool held_back);
+/* Says once of each thread that it leaves signo unblocked. Without the lock. */
+void signals_tell_exposed(weft_runtime *rt, int signo);
+
+/* signal_watch.c: from the signalfd to the workers. */
+void signals_ready(struct worker_source *source, uint32_t epoll_events);
+void signals_resume(weft_runtime *rt);
+void signal_batch_free(weft_runtime *rt, struct signal_batch *batch);
+
+/* processes.c; on the sentinel's thread. */
+void processes_sweep(weft_runtime *rt);
+void processes_leave(weft_runtime *rt); /* the sentinel ends: workers are on their own now */
+
+/* watchdog.c */
+int watchdog_create(weft_runtime *rt, uint64_t stall_ns);
+void watchdog_destroy(weft_runtime *rt);
+void watchdog_start(weft_runtime *rt); /* these two on the sentinel's thread */
+void watchdog_tick(weft_runtime *rt);
+void watchdog_kick(weft_runtime *rt); /* a worker woke that was asked to tell; any thread */
 
 /* gate.c: broadcasts reach all queues or none, so none may close while one is under way. */
 bool gate_enter(weft_runtime *rt);

@@ -1,16 +1,25 @@
-/* The sentinel: the thread that reads signals and walks the runtime through its stop. It has no
- * loop of its own design: an inbox for messages, a selector for fds, a deadline. */
-#include "runtime/runtime.h"
+/* The sentinel: the thread that reads signals, waits for children, looks after the workers, and walks
+ * the runtime through its stop. It has no loop of its own design: an inbox for messages, a selector
+ * for fds, a few alarms. */
+#include "runtime/inner.h"
 
 static void wake_ready(struct worker_source *source, uint32_t epoll_events) {
     (void)epoll_events;
     inbox_acknowledge(&container_of(source, struct sentinel, wake_source)->inbox);
 }
 
+static void alarm_at(weft_runtime *rt, enum sentinel_alarm alarm, uint64_t deadline_ns) {
+    rt->sentinel.alarms_ns[alarm] = deadline_ns;
+}
+
+void sentinel_alarm_in(weft_runtime *rt, enum sentinel_alarm alarm, uint64_t delay_ns) {
+    alarm_at(rt, alarm, time_add(clock_now_ns(), delay_ns));
+}
+
 static void begin_stop(weft_runtime *rt) {
     struct sentinel *s = &rt->sentinel;
     s->stopping = true;
-    s->deadline_ns = s->impatient ? 0 : time_add(clock_now_ns(), rt->grace_ns);
+    sentinel_alarm_in(rt, ALARM_GRACE, s->impatient ? 0 : rt->grace_ns);
     runtime_stop_owned(rt);
     for (unsigned i = 0; i < rt->worker_count; i++)
         worker_ask_stop(rt->workers[i]);
@@ -24,7 +33,7 @@ static void end_grace(weft_runtime *rt) {
     if (!s->stopping || s->expired)
         return;
     s->expired = true;
-    s->deadline_ns = UINT64_MAX;
+    alarm_at(rt, ALARM_GRACE, UINT64_MAX);
     for (unsigned i = 0; i < rt->worker_count; i++)
         worker_ask_expire(rt->workers[i]);
 }
@@ -37,25 +46,14 @@ static void all_quiet(weft_task *task) {
     container_of(task, weft_runtime, quiet_task)->sentinel.done = true;
 }
 
-/* The first such signal stops, the second ends the grace time. */
-static void signals_ready(struct worker_source *source, uint32_t epoll_events) {
-    struct sentinel *s = container_of(source, struct sentinel, signal_source);
-    weft_runtime *rt = container_of(s, weft_runtime, sentinel);
-    struct signalfd_siginfo infos[64];
-    (void)epoll_events;
-    /* Another thread may just be adding a number to what the fd reads. */
-    pthread_mutex_lock(&rt->lock);
-    ssize_t n = os_read(rt->signal_fd, infos, sizeof infos);
-    pthread_mutex_unlock(&rt->lock);
-    for (; n >= (ssize_t)sizeof infos[0]; n -= (ssize_t)sizeof infos[0]) {
-        if (runtime_is_stopping(rt))
-            end_grace(rt);
-        else
-            weft_runtime_stop(rt);
-    }
+void sentinel_stop_signal(weft_runtime *rt) {
+    if (runtime_is_stopping(rt))
+        end_grace(rt);
+    else
+        weft_runtime_stop(rt);
 }
 
-static void tell_sentinel(weft_runtime *rt, weft_task *task, void (*run)(weft_task *task)) {
+void sentinel_tell(weft_runtime *rt, weft_task *task, void (*run)(weft_task *task)) {
     task->run = run;
     (void)inbox_push(&rt->sentinel.inbox, (struct queue_node *)&task->reserved[0]);
 }
@@ -65,18 +63,20 @@ void weft_runtime_stop(weft_runtime *rt) {
         return;
     /* One exchange decides who sends the message; the eventfd write is all that follows. */
     if (atom_xchg(&rt->stop_asked, 1, acq_rel) == 0)
-        tell_sentinel(rt, &rt->stop_task, stop_asked);
+        sentinel_tell(rt, &rt->stop_task, stop_asked);
 }
 
 static void worker_quiet(weft_worker *w) {
     weft_runtime *rt = w->runtime;
     if (atom_add(&rt->quiet_workers, 1, acq_rel) + 1 == rt->worker_count)
-        tell_sentinel(rt, &rt->quiet_task, all_quiet);
+        sentinel_tell(rt, &rt->quiet_task, all_quiet);
 }
 
 static void worker_started(weft_worker *w) {
-    if (w->runtime->on_worker_start)
-        w->runtime->on_worker_start(w, w->runtime->arg);
+    if (!w->runtime->on_worker_start)
+        return;
+    worker_enter(w, w->runtime->on_worker_start);
+    w->runtime->on_worker_start(w, w->runtime->arg);
 }
 
 static void worker_stopped(weft_worker *w) {
@@ -84,15 +84,21 @@ static void worker_stopped(weft_worker *w) {
         w->runtime->on_worker_stop(w, w->runtime->arg);
 }
 
+static void worker_woken(weft_worker *w) {
+    watchdog_kick(w->runtime);
+}
+
 const struct worker_host runtime_host = {
     .started = worker_started,
     .quiet = worker_quiet,
     .stopped = worker_stopped,
+    .woken = worker_woken,
 };
 
 int sentinel_create(weft_runtime *rt) {
     struct sentinel *s = &rt->sentinel;
-    s->deadline_ns = UINT64_MAX;
+    for (int i = 0; i < ALARM_COUNT; i++)
+        alarm_at(rt, i, UINT64_MAX);
     s->wake_source.ready = wake_ready;
     s->signal_source.ready = signals_ready;
     int r = inbox_create(&s->inbox);
@@ -116,8 +122,6 @@ selector_failed:
 void sentinel_destroy(weft_runtime *rt) {
     struct sentinel *s = &rt->sentinel;
     selector_destroy(s->selector);
-    if (rt->signal_fd >= 0)
-        os_close(rt->signal_fd);
     (void)inbox_close(&s->inbox);
     inbox_destroy(&s->inbox);
 }
@@ -130,16 +134,40 @@ static void run_messages(struct sentinel *s) {
     }
 }
 
+/* Until the first alarm; no clock is read where none is set. */
 static uint64_t time_left(const struct sentinel *s) {
-    if (s->deadline_ns == UINT64_MAX)
+    uint64_t first_ns = UINT64_MAX;
+    for (int i = 0; i < ALARM_COUNT; i++)
+        if (s->alarms_ns[i] < first_ns)
+            first_ns = s->alarms_ns[i];
+    if (first_ns == UINT64_MAX)
         return UINT64_MAX;
     uint64_t now_ns = clock_now_ns();
-    return s->deadline_ns > now_ns ? s->deadline_ns - now_ns : 0;
+    return first_ns > now_ns ? first_ns - now_ns : 0;
+}
+
+static void run_alarms(weft_runtime *rt) {
+    static void (*const fns[ALARM_COUNT])(weft_runtime * rt) = {
+        [ALARM_GRACE] = end_grace,
+        [ALARM_SIGNALS] = signals_resume,
+        [ALARM_SWEEP] = processes_sweep,
+        [ALARM_WATCHDOG] = watchdog_tick,
+    };
+    struct sentinel *s = &rt->sentinel;
+    if (time_left(s) != 0)
+        return;
+    uint64_t now_ns = clock_now_ns();
+    for (int i = 0; i < ALARM_COUNT; i++)
+        if (s->alarms_ns[i] <= now_ns) {
+            alarm_at(rt, i, UINT64_MAX); /* fn may set it anew */
+            fns[i](rt);
+        }
 }
 
 void sentinel_run(weft_runtime *rt) {
     struct sentinel *s = &rt->sentinel;
-    struct epoll_event events[8];
+    struct epoll_event events[64];
+    watchdog_start(rt);
     while (!s->done) {
         uint64_t timeout_ns = inbox_arm(&s->inbox) ? time_left(s) : 0;
         int n = selector_wait(s->selector, events, (int)array_length(events), timeout_ns);
@@ -149,9 +177,11 @@ void sentinel_run(weft_runtime *rt) {
                 source->ready(source, events[i].events);
         }
         run_messages(s);
-        if (!s->done && time_left(s) == 0)
-            end_grace(rt);
+        if (!s->done)
+            run_alarms(rt);
     }
+    processes_leave(rt);
+    run_messages(s); /* the last of what workers told us: from here on they help themselves */
     gate_close(rt);
     for (unsigned i = 0; i < rt->worker_count; i++)
         worker_ask_finish(rt->workers[i]);

@@ -42,7 +42,7 @@ void selector_destroy(struct weft_selector *s) {
     os_close(s->epoll_fd);
     if (s->parking_fd >= 0)
         os_close(s->parking_fd);
-    pids_free(s);
+    pid_map_free(&s->pids);
     table_free(s);
     pthread_mutex_destroy(&s->lock);
     mem_free_aligned(s, _Alignof(struct weft_selector), sizeof *s);

@@ -92,9 +92,6 @@ int parking_open(struct weft_selector *s, int fd);
 /* rebuild.c */
 int set_rebuild(struct weft_selector *s);
 
-/* processes.c: freed with the selector. */
-void pids_free(struct weft_selector *s);
-
 /* Puts a source into s, taking the lock. On failure source and fd stay the caller's. */
 int source_attach(struct weft_selector *s, int fd, struct source *source, uint32_t epoll_events,
                   void *data);
@@ -113,20 +110,11 @@ static inline int selector_check_own(const struct weft_selector *s) {
 }
 
 static inline void selector_lock(struct weft_selector *s) {
-#ifdef WEFT_SEAM
-    /* A scheduler that runs one thread at a time stops threads at yield points, of which there are
-     * some under the lock: whoever wants it then must not block outside the scheduler's sight. */
-    if (seam_yield_fn) {
-        while (pthread_mutex_trylock(&s->lock) != 0)
-            YIELD_POINT();
-        return;
-    }
-#endif
-    pthread_mutex_lock(&s->lock);
+    lock_take(&s->lock);
 }
 
 static inline void selector_unlock(struct weft_selector *s) {
-    pthread_mutex_unlock(&s->lock);
+    lock_drop(&s->lock);
 }
 
 #endif

@@ -33,7 +33,6 @@
 #include <pthread.h>
 
 struct source;
-struct pid_table;
 
 struct selector_entry {
     _Atomic uint64_t meta;
@@ -66,11 +65,11 @@ struct weft_selector {
     /* Guarded by the lock. */
     WEFT_CACHE_ALIGNED pthread_mutex_t lock;
     struct selector_entry *segment_memory[SEGMENT_COUNT];
-    int parking_fd;         /* -1 until the first pause */
-    unsigned suspicions;    /* files that the kernel may still report though their entry is gone */
-    bool rebuild_refused;   /* logged already */
-    uint64_t signals;       /* bit n - 1: signal n is registered here */
-    struct pid_table *pids; /* processes that have not finished */
+    int parking_fd;       /* -1 until the first pause */
+    unsigned suspicions;  /* files that the kernel may still report though their entry is gone */
+    bool rebuild_refused; /* logged already */
+    uint64_t signals;     /* bit n - 1: signal n is registered here */
+    struct pid_map pids;  /* processes that have not finished */
 };
 
 /* As the public calls of these names; errors as there. selector_destroy() takes NULL. */

@@ -32,10 +32,6 @@ static pthread_once_t self_key_once = PTHREAD_ONCE_INIT;
 /* Registrations of each number in the whole process. */
 static _Atomic unsigned registrations_everywhere[SIGNAL_LIMIT];
 
-static uint64_t signal_bit(int signo) {
-    return UINT64_C(1) << (signo - 1);
-}
-
 static sigset_t signal_set(int signo) {
     sigset_t set;
     sigemptyset(&set);

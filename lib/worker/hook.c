@@ -7,8 +7,9 @@ struct weft_hook {
     void *arg;
 };
 
-void hook_call(struct list *node) {
+void hook_call(struct list *node, void *worker) {
     weft_hook *hook = container_of(node, weft_hook, link);
+    worker_enter(worker, hook->fn);
     hook->fn(hook->arg); /* may stop, and so free, its hook: not touched again */
 }
 

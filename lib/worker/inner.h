@@ -9,7 +9,7 @@
 enum { HOOK_BEFORE_WAIT = 0, HOOK_AFTER_WAIT = 1, HOOK_IDLE = 2, HOOK_PHASES = 3 };
 
 /* hook.c, watch.c */
-void hook_call(struct list *node);
+void hook_call(struct list *node, void *worker);
 void hooks_release(weft_worker *w);
 void watches_release(weft_worker *w);
 
@@ -23,6 +23,7 @@ int parts_create(weft_worker *w);
 void parts_flush(weft_worker *w);
 void parts_stop(weft_worker *w);
 void parts_expire(weft_worker *w);
+void parts_finish(weft_worker *w);
 void parts_leave(weft_worker *w);
 void parts_destroy(weft_worker *w);
 

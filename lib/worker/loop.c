@@ -12,6 +12,7 @@ static void run_task(weft_worker *w, struct queue_node *node) {
     weft_task *task = task_of(node);
     stat_add(&w->stats.tasks, 1);
     task_mark_idle(task);
+    worker_note_callback(w, task->run);
     task->run(task); /* may free or post its task: not touched again */
 }
 
@@ -44,24 +45,9 @@ static void run_tasks(weft_worker *w) {
         w->has_extras = true;
 }
 
-static void call_hooks(struct list *hooks) {
-    /* Each is in a list while it is called: it may stop itself or others. One that is added
-     * meanwhile waits for the next time, behind all that were there. */
-    struct list batch, called;
-    list_init(&batch);
-    list_init(&called);
-    list_splice(&batch, hooks);
-    for (struct list *node; (node = list_pop(&batch));) {
-        list_append(MUTANT("hook-added-in-between") ? hooks : &called, node);
-        hook_call(node);
-    }
-    list_splice(&called, hooks);
-    list_splice(hooks, &called);
-}
-
 static void run_hooks(weft_worker *w, unsigned phase) {
     if (!list_is_empty(&w->hooks[phase]))
-        call_hooks(&w->hooks[phase]);
+        list_visit(&w->hooks[phase], hook_call, w);
 }
 
 static void run_flush(weft_worker *w) {
@@ -119,9 +105,15 @@ static inline uint64_t prepare_wait(weft_worker *w) {
     return timeout_ns != 0 && inbox_arm(&w->inbox) ? timeout_ns : 0;
 }
 
+OUT_OF_LINE static void tell_woken(weft_worker *w) {
+    atom_store(&w->tell_wake, 0, relaxed);
+    w->host->woken(w);
+}
+
 static int wait_for_events(weft_worker *w, struct epoll_event *events, uint64_t timeout_ns) {
     uint64_t cycles = clock_cycles();
     stat_add(&w->stats.busy_cycles, cycles - w->woke_cycles);
+    worker_note_callback(w, 0);
     rcu_section_leave();
     int n = selector_wait(w->selector, events, WORKER_EVENTS, timeout_ns);
     rcu_section_enter();
@@ -136,6 +128,10 @@ static int wait_for_events(weft_worker *w, struct epoll_event *events, uint64_t 
         w->pending = inbox_take(&w->inbox);
         stat_set(&w->stats.wakeups_sent, w->inbox.wakes_owed);
     }
+    /* After the take: a worker whose queue is still ARMED has not looked here yet, so whoever sets
+     * the flag and then finds it ARMED will be told. */
+    if (unlikely(atom_load(&w->tell_wake, relaxed)))
+        tell_woken(w);
     return n;
 }
 
@@ -215,6 +211,7 @@ static void close_queue(weft_worker *w) {
 void worker_run(weft_worker *w) {
     struct epoll_event events[WORKER_EVENTS];
     worker_current = w;
+    atom_store(&w->thread_id, os_thread_id(), relaxed);
     os_timer_slack_minimal();
     rcu_thread_enter();
     rcu_section_enter();
@@ -266,7 +263,9 @@ static void expire_seen(weft_task *task) {
 }
 
 static void finish_seen(weft_task *task) {
-    container_of(task, weft_worker, finish_task)->finish_seen = true;
+    weft_worker *w = container_of(task, weft_worker, finish_task);
+    w->finish_seen = true;
+    parts_finish(w);
 }
 
 static void send_message(weft_worker *w, weft_task *task, void (*run)(weft_task *task)) {

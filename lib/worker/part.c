@@ -63,6 +63,12 @@ void parts_expire(weft_worker *w) {
             parts[i]->expire(w, w->part_states[i]);
 }
 
+void parts_finish(weft_worker *w) {
+    for (unsigned i = 0; i < part_count; i++)
+        if (parts[i]->finish)
+            parts[i]->finish(w, w->part_states[i]);
+}
+
 void parts_leave(weft_worker *w) {
     for (unsigned i = part_count; i-- > 0;)
         if (parts[i]->leave)

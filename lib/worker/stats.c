@@ -29,6 +29,7 @@ int weft_worker_stats(weft_worker *w, weft_stats *ret_stats, size_t size) {
         .events = stat_read(&s->events),
         .tasks = stat_read(&s->tasks),
         .timers = stat_read(&s->timers),
+        .stalls = stat_read(&w->stalls),
         .busy_ns = busy_ns(w),
         .streams_open = stat_read(&s->streams_open),
         .streams_accepted = stat_read(&s->streams_accepted),

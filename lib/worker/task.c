@@ -24,6 +24,7 @@ static void fn_task_run(weft_task *task) {
     void (*fn)(void *) = t->fn;
     void *arg = t->arg;
     mem_free(t, sizeof *t);
+    worker_note_callback(worker_current, fn);
     fn(arg);
 }
 
@@ -97,6 +98,7 @@ struct call {
 
 static void call_run(weft_task *task) {
     struct call *call = container_of(task, struct call, task);
+    worker_note_callback(worker_current, call->fn);
     call->fn(call->arg);
     /* Release: pairs with the acquire in weft_call(); the caller sees what fn wrote. After the
      * store the caller may return and its stack be anything: the wake only names the address, and

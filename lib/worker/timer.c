@@ -111,6 +111,7 @@ static void timer_fire(weft_worker *w, struct timer *timer) {
         uint64_t from_ns = timer->node.deadline_ns ? timer->node.deadline_ns : now_ns;
         wheel_start(&w->wheel, &timer->node, next_period(from_ns, timer->period_ns, now_ns));
     }
+    worker_note_callback(w, timer->fn);
     timer->fn((weft_timer *)timer); /* may free its timer: not touched again */
 }
 

@@ -28,8 +28,10 @@ static void watch_ready(struct worker_source *source, uint32_t epoll_events) {
     /* A callback of this batch may have paused the watch, or asked for something else. */
     if (!MUTANT("watch-paused-called"))
         events = watch->interest ? events & (watch->interest | WEFT_ERROR | WEFT_HANGUP) : 0;
-    if (events != 0)
-        watch->fn(watch, events, watch->arg); /* may stop its watch: not touched again */
+    if (events == 0)
+        return;
+    worker_enter(watch->worker, watch->fn);
+    watch->fn(watch, events, watch->arg); /* may stop its watch: not touched again */
 }
 
 static uint32_t interest_of(uint32_t events) {

@@ -36,7 +36,7 @@ enum {
         2000000,          /* about a millisecond of them: then I/O and timers have their turn */
     WORKER_TIMERS = 1024, /* due timers per iteration */
     WORKER_SCRATCH = 64 << 10, /* bytes of the buffer that every recv goes through */
-    WORKER_PARTS = 4,
+    WORKER_PARTS = 8,
 };
 
 struct worker_source {
@@ -59,6 +59,8 @@ struct worker_part {
     void (*flush)(weft_worker *w, void *state);  /* end of an iteration that asked for it */
     void (*stop)(weft_worker *w, void *state);   /* the runtime was asked to stop */
     void (*expire)(weft_worker *w, void *state); /* the grace time is over */
+    void (*finish)(weft_worker *w, void *state); /* nothing comes from the coordinating thread any
+                                                    more; callbacks may run a last time */
     void (*leave)(weft_worker *w,
                   void *state); /* on the worker's thread, after its last callback */
     void (*destroy)(weft_worker *w, void *state);
@@ -72,12 +74,14 @@ struct worker_host {
     void (*started)(weft_worker *w); /* on the worker's thread, before anything else */
     void (*quiet)(weft_worker *w);   /* stopping, and nothing holds the worker any more */
     void (*stopped)(weft_worker *w); /* its last callback */
+    void (*woken)(weft_worker *w);   /* after a wait, when tell_wake was set, which ends it */
 };
 
 struct worker_stats {
     stat_counter iterations, waits, wakeups_sent, events, tasks, timers, busy_cycles;
     stat_counter streams_open, streams_accepted, streams_handed_over, accept_pauses;
     stat_counter bytes_in, bytes_out, bytes_held;
+    stat_counter calls; /* callbacks that move none of the others: see worker_enter() */
 };
 
 enum worker_phase { WORKER_CREATED, WORKER_RUNNING, WORKER_STOPPING, WORKER_CLOSED };
@@ -94,6 +98,9 @@ struct weft_worker {
     _Atomic uint32_t phase; /* enum worker_phase; written by the worker (at first: its creator) */
     uint64_t started_ns, started_cycles; /* immutable from RUNNING on */
     void *_Atomic data;                  /* the program's */
+    _Atomic uint32_t tell_wake; /* somebody wants to know when this worker wakes; set by anyone */
+    stat_counter stalls;        /* written by who watches over the workers */
+    _Atomic pid_t thread_id;    /* 0 before its thread runs */
 
     /* The worker's thread only. */
     WEFT_CACHE_ALIGNED struct list jobs; /* to run in the next iteration */
@@ -101,6 +108,7 @@ struct weft_worker {
     struct worker_disposal *disposals;
     struct queue_node *pending; /* taken from the inbox, not yet run */
     bool has_extras;            /* there may be more to do than events and new tasks */
+    _Atomic uintptr_t callback; /* the program's function that runs or ran last; 0 in a wait */
     bool flush_wanted, stop_seen, quiet_told, finish_seen;
     unsigned holds;  /* what must end before the worker may (streams) */
     uint64_t now_ns; /* this iteration's time, once somebody asked for it */
@@ -200,6 +208,19 @@ static inline void worker_hold(weft_worker *w) {
 void worker_release(weft_worker *w);
 
 void *worker_part_state(weft_worker *w, const struct worker_part *part);
+
+/* Before each callback of the program: for whoever watches over the workers. A store, since whether
+ * it is still the same call is told by the counters, of which each callback moves one. */
+#define worker_note_callback(w, fn)                                                                \
+    atomic_store_explicit(&(w)->callback, (uintptr_t)(fn), memory_order_relaxed)
+
+/* The same for those that would move none. */
+#define worker_enter(w, fn)                                                                        \
+    do {                                                                                           \
+        weft_worker *entered_ = (w);                                                               \
+        worker_note_callback(entered_, fn);                                                        \
+        stat_add(&entered_->stats.calls, 1);                                                       \
+    } while (0)
 
 /* Source registration in the worker's selector, with the kernel's own event bits. */
 int worker_source_add(weft_worker *w, int fd, uint32_t epoll_events, struct worker_source *source);

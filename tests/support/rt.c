@@ -1,5 +1,7 @@
 #include "rt.h"
 
+#include "runtime/runtime.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <time.h>
@@ -57,6 +59,15 @@ void rt_turns(weft_worker *w, unsigned turns) {
 void rt_await_armed(weft_worker *w) {
     while (atomic_load(&w->inbox.queue.head) != QUEUE_ARMED)
         sched_yield();
+}
+
+void rt_await_asleep(weft_runtime *rt) {
+    uint64_t deadline_ns = now_ns() + 20 * NSEC_PER_SEC;
+    while (atomic_load(&rt->watchdog.state) != WATCHDOG_ASLEEP ||
+           !queue_is_armed(&rt->sentinel.inbox.queue)) {
+        CHECK_MSG(now_ns() < deadline_ns, "the sentinel stays awake");
+        sched_yield();
+    }
 }
 
 void rt_await(_Atomic unsigned *counter, unsigned value) {

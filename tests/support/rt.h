@@ -33,6 +33,10 @@ void rt_turns(weft_worker *w, unsigned turns);
 /* Back once w has armed its queue: it sleeps or is about to, and the next post wakes it. */
 void rt_await_armed(weft_worker *w);
 
+/* Back once nobody is awake, the sentinel included, which looks after workers for a while after the
+ * last of them went to sleep. Fails the test if that does not come to pass. */
+void rt_await_asleep(weft_runtime *rt);
+
 /* Until *counter is at least `value`. */
 void rt_await(_Atomic unsigned *counter, unsigned value);
 

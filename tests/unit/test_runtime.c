@@ -324,6 +324,7 @@ WTEST(runtime, idle_makes_no_system_call) {
         rt_turns(weft_runtime_worker(rt, i), 2);
         rt_await_armed(weft_runtime_worker(rt, i));
     }
+    rt_await_asleep(rt);
     let_others_run(); /* the last of them have reached their waits */
     uint64_t before = calls_total(), turns = 0;
     for (unsigned i = 0; i < 3; i++)

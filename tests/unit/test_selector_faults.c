@@ -296,7 +296,7 @@ WTEST(selector_faults, constructors) {
         sweep("event create", NULL, op_create_event, e, 2);
         sweep("timer", NULL, op_timer, e, 4);
         sweep("signal", NULL, op_signal, e, 4);
-        sweep("process", NULL, op_process, e, 5);
+        sweep("process", NULL, op_process, e, 4);
         sweep("event", NULL, op_event, e, 1);
     }
 }
