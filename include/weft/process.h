@@ -24,6 +24,11 @@
 
 #include <signal.h>
 #include <sys/types.h>
+#if defined(__has_include) && !defined(__cplusplus)
+#if __has_include(<bits/types/siginfo_t.h>)
+#include <bits/types/siginfo_t.h> /* which signal.h keeps from a program in strict C11 */
+#endif
+#endif
 #include <weft/api.h>
 #include <weft/worker.h>
 

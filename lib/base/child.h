@@ -19,10 +19,7 @@ enum {
 };
 
 /* child_plan.sources, beside the parent's fds */
-enum {
-    CHILD_FD_NULL = -1,    /* /dev/null */
-    CHILD_FD_INHERIT = -2, /* the parent's of the same number, /dev/null where it has none */
-};
+enum { CHILD_FD_NULL = -1 /* /dev/null */ };
 
 struct child_plan {
     char *const *files; /* paths to try, one after the other as execvp(3) does; NULL at the end */

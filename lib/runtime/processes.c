@@ -201,7 +201,8 @@ int process_may_watch(weft_worker *w) {
         return r;
     if (action.sa_handler == SIG_IGN || (action.sa_flags & SA_NOCLDWAIT))
         return -EBUSY;
-    if (w->finish_seen)
+    /* The latter: what was posted to a runtime that never ran, and so has no sentinel. */
+    if (w->finish_seen || atom_load(&w->runtime->phase, acquire) == RUNTIME_ENDED)
         return -ESHUTDOWN;
     lock_take(&children_lock);
     r = w->runtime->children.sentinel_gone ? -ESHUTDOWN : pid_map_reserve(&children);
@@ -399,7 +400,7 @@ int weft_process_kill(weft_process *p, int signo) {
     r = -ESRCH;
     /* Under the lock it cannot be reaped, so that even a pid is still its own. */
     lock_take(&children_lock);
-    if (p->state == PROCESS_WATCHED)
+    if (p->state == PROCESS_WATCHED && !p->superseded)
         r = p->pidfd >= 0 ? os_pidfd_signal(p->pidfd, signo) : os_kill(p->pid, signo);
     lock_drop(&children_lock);
     return r;

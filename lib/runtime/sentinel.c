@@ -8,12 +8,8 @@ static void wake_ready(struct worker_source *source, uint32_t epoll_events) {
     inbox_acknowledge(&container_of(source, struct sentinel, wake_source)->inbox);
 }
 
-static void alarm_at(weft_runtime *rt, enum sentinel_alarm alarm, uint64_t deadline_ns) {
-    rt->sentinel.alarms_ns[alarm] = deadline_ns;
-}
-
 void sentinel_alarm_in(weft_runtime *rt, enum sentinel_alarm alarm, uint64_t delay_ns) {
-    alarm_at(rt, alarm, time_add(clock_now_ns(), delay_ns));
+    rt->sentinel.alarms_ns[alarm] = time_add(clock_now_ns(), delay_ns);
 }
 
 static void begin_stop(weft_runtime *rt) {
@@ -33,7 +29,7 @@ static void end_grace(weft_runtime *rt) {
     if (!s->stopping || s->expired)
         return;
     s->expired = true;
-    alarm_at(rt, ALARM_GRACE, UINT64_MAX);
+    s->alarms_ns[ALARM_GRACE] = UINT64_MAX;
     for (unsigned i = 0; i < rt->worker_count; i++)
         worker_ask_expire(rt->workers[i]);
 }
@@ -98,7 +94,7 @@ const struct worker_host runtime_host = {
 int sentinel_create(weft_runtime *rt) {
     struct sentinel *s = &rt->sentinel;
     for (int i = 0; i < ALARM_COUNT; i++)
-        alarm_at(rt, i, UINT64_MAX);
+        s->alarms_ns[i] = UINT64_MAX;
     s->wake_source.ready = wake_ready;
     s->signal_source.ready = signals_ready;
     int r = inbox_create(&s->inbox);
@@ -159,7 +155,7 @@ static void run_alarms(weft_runtime *rt) {
     uint64_t now_ns = clock_now_ns();
     for (int i = 0; i < ALARM_COUNT; i++)
         if (s->alarms_ns[i] <= now_ns) {
-            alarm_at(rt, i, UINT64_MAX); /* fn may set it anew */
+            s->alarms_ns[i] = UINT64_MAX; /* fn may set it anew */
             fns[i](rt);
         }
 }

@@ -38,10 +38,8 @@ static int options_check(const weft_spawn_options *o) {
             return -EINVAL;
     if (o->fd_count > 0 && !o->fds)
         return -EINVAL;
-    for (size_t i = 0; i < o->fd_count; i++)
-        if (o->fds[i] < 0)
-            return -EBADF;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && o->fd_count + STDIO > limit.rlim_cur)
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+        (o->fd_count > limit.rlim_cur || o->fd_count + STDIO > limit.rlim_cur))
         return -EMFILE;
     return o->file[0] ? 0 : -ENOENT;
 }
@@ -85,44 +83,54 @@ static int files_find(struct spawn *s, const char *file) {
 
 /* --- fds ----------------------------------------------------------------------------------------- */
 
+static int source_open(int fd, int *ret_source) {
+    int r = MUTANT("spawn-fds-unseen") ? 0 : os_fd_check(fd);
+    if (r == 0)
+        *ret_source = fd;
+    return r;
+}
+
+/* What the program names for i, /dev/null instead of a pipe, which is made later. */
+static int source_named(const weft_spawn_options *o, size_t i, int *ret_source) {
+    *ret_source = CHILD_FD_NULL;
+    if (i >= STDIO)
+        return source_open(o->fds[i - STDIO], ret_source);
+    int r;
+    switch (o->stdio[i]) {
+    case WEFT_STDIO_NULL:
+    case WEFT_STDIO_PIPE: return 0;
+    case WEFT_STDIO_INHERIT: r = source_open((int)i, ret_source); return r == -EBADF ? 0 : r;
+    default: return source_open(o->stdio[i] - WEFT_STDIO_FD(0), ret_source);
+    }
+}
+
 static int pipe_open(struct spawn *s, weft_process *p, int i) {
     int ends[2];
     int r = os_pipe(ends);
     if (r < 0)
         return r;
     /* The child reads its 0 and writes its 1 and 2. */
-    s->ends[i] = ends[i == 0 ? 0 : 1];
+    s->ends[i] = s->plan.sources[i] = ends[i == 0 ? 0 : 1];
     p->ends[i] = ends[i == 0 ? 1 : 0];
     r = os_set_nonblocking(p->ends[i]);
     return r < 0 ? r : 0;
 }
 
-static int stdio_source(struct spawn *s, weft_process *p, int i, int wanted) {
-    switch (wanted) {
-    case WEFT_STDIO_NULL: return CHILD_FD_NULL;
-    case WEFT_STDIO_INHERIT: return CHILD_FD_INHERIT;
-    case WEFT_STDIO_PIPE: break;
-    default: return wanted - WEFT_STDIO_FD(0);
-    }
-    int r = pipe_open(s, p, i);
-    return r < 0 ? r : s->ends[i];
-}
-
+/* First what the program names: its number, if it is not open, may be that of the next pipe. */
 static int sources_fill(struct spawn *s, weft_process *p, const weft_spawn_options *o) {
-    s->sources_size = (STDIO + o->fd_count) * sizeof(int);
+    size_t count = STDIO + o->fd_count;
+    s->sources_size = count * sizeof(int);
     s->plan.sources = mem_alloc(s->sources_size);
     if (!s->plan.sources)
         return -ENOMEM;
-    s->plan.fd_count = (unsigned)(STDIO + o->fd_count);
-    for (int i = 0; i < STDIO; i++) {
-        int source = stdio_source(s, p, i, o->stdio[i]);
-        if (source < CHILD_FD_INHERIT)
-            return source; /* no errno is as small as 1 or 2 where a pipe fails (pipe(2)) */
-        s->plan.sources[i] = source;
-    }
-    for (size_t i = 0; i < o->fd_count; i++)
-        s->plan.sources[(size_t)STDIO + i] = o->fds[i];
-    return 0;
+    s->plan.fd_count = (unsigned)count;
+    int r = 0;
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = source_named(o, i, &s->plan.sources[i]);
+    for (int i = 0; i < STDIO && r == 0; i++)
+        if (o->stdio[i] == WEFT_STDIO_PIPE)
+            r = pipe_open(s, p, i);
+    return r;
 }
 
 /* --- all of it ----------------------------------------------------------------------------------- */
