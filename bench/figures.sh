@@ -1,6 +1,6 @@
 #!/bin/sh
 # The figures of README and docs, each by its name: ./run figures NAME...
-# Without a name: all of them, about ten minutes.
+# Without a name: all of them, about a quarter of an hour.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=$1
@@ -106,7 +106,19 @@ figure_memory() {
     python3 "$here/load/memory.py" deaf --connections 1000 --servers weft --build-dir "$build"
 }
 
-all="echo pipeline instructions syscalls posts queues timers memory"
+figure_signals() {
+    "$bench/weft-events" signals
+}
+
+figure_spawn() {
+    "$bench/weft-events" spawn
+}
+
+figure_exits() {
+    "$bench/weft-events" exits
+}
+
+all="echo pipeline instructions syscalls posts queues timers memory signals spawn exits"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2086 # a list of words

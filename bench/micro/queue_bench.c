@@ -1,6 +1,6 @@
 /* Posts per second through each queue: as benchmarks of Google's, and as tables in rounds. */
 #include "micro/queue_door.h"
-#include "micro/rounds.h"
+#include "common/rounds.h"
 #include "micro/shim.h"
 #include "micro/tables.h"
 

@@ -1,5 +1,5 @@
 /* The drivers, compiled once into each queue under test (queue_door.h). */
-#include "micro/rounds.h"
+#include "common/rounds.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,7 +1,7 @@
 /* A million timers with deadlines within a minute: start, start again, stop, and expiry. The
  * wheel is driven bare, by a simulated clock; libuv by its loop, whose clock is real, so what
  * expires there is due within 50 ms and waited for. ns per timer. */
-#include "micro/rounds.h"
+#include "common/rounds.h"
 #include "micro/shim.h"
 #include "micro/tables.h"
 #include "wheel/wheel.h"

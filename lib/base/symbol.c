@@ -1,5 +1,7 @@
 #include "base/symbol.h"
 
+#include "base/mutant.h"
+
 #include <dlfcn.h>
 #include <link.h>
 #include <stdio.h>
@@ -28,7 +30,7 @@ void symbol_describe(uintptr_t address, char *buffer, size_t size) {
     const char *path = module_path(module, exe, sizeof exe);
     /* From the load address, 0 for a program that is not position independent: what addr2line
      * counts from in either case. */
-    uintmax_t offset = address - (uintptr_t)module->l_addr;
+    uintmax_t offset = address - (MUTANT("symbol-absolute") ? 0 : (uintptr_t)module->l_addr);
     snprintf(buffer, size, "%s%s%s+0x%jx; addr2line -Cfpe %s 0x%jx%s",
              info.dli_sname ? info.dli_sname : "", info.dli_sname ? " (" : "", path, offset, path,
              offset, info.dli_sname ? ")" : "");

@@ -271,7 +271,8 @@ void stream_ready(struct worker_source *source, uint32_t epoll_events) {
     if (unlikely(s->flags & STREAM_IDLE))
         stream_note_activity(s);
     net->current = s;
-    worker_note_callback(net->worker, s->protocol->on_data);
+    if (!MUTANT("watchdog-data-unseen"))
+        worker_note_callback(net->worker, s->protocol->on_data);
     size_t used = s->protocol->on_data(s, net->scratch, (size_t)n);
     if (likely(used == (size_t)n && (s->flags & STREAM_FAST_MASK) == STREAM_FAST)) {
         if (net->output_length)

@@ -89,6 +89,8 @@ static void batch_unref(struct signal_batch *batch) {
     signal_batch_free(rt, batch);
     if (atom_sub(&s->batches, 1, acq_rel) - 1 != (SIGNALS_HELD_BACK | BATCHES_LOW))
         return;
+    if (MUTANT("signal-held-for-ever"))
+        return;
     if (atom_and(&s->batches, ~SIGNALS_HELD_BACK, acq_rel) & SIGNALS_HELD_BACK)
         sentinel_tell(rt, &s->resume_task, resume_run);
 }
@@ -169,7 +171,7 @@ static uint64_t look_through(weft_runtime *rt, const struct signalfd_siginfo *in
 /* No memory: those that stop are served, the others wait. */
 static void read_without_memory(weft_runtime *rt) {
     struct signalfd_siginfo infos[4];
-    if (!rt->signals.held_back) {
+    if (!rt->signals.held_back && !MUTANT("signal-read-without-memory")) {
         signals_hold_back(rt, true);
         sentinel_alarm_in(rt, ALARM_SIGNALS, MEMORY_RETRY_NS);
     }
@@ -196,6 +198,8 @@ void signals_ready(struct worker_source *source, uint32_t epoll_events) {
     }
     uint64_t stopping = s->stopping, sweeping = s->sweeping;
     s->spare->count = read_some(rt, s->spare->infos, SIGNALS_AT_ONCE);
+    if (MUTANT("signal-one-of-a-batch") && s->spare->count > 1)
+        s->spare->count = 1;
     lock_drop(&rt->lock);
     uint64_t numbers = look_through(rt, s->spare->infos, s->spare->count, stopping, sweeping);
     if (numbers)
@@ -231,7 +235,7 @@ static void message_run(weft_task *task) {
 /* 1: the first of its number in the runtime. */
 static int watch_enter(weft_worker *w, struct worker_signals *ws, int signo) {
     weft_runtime *rt = w->runtime;
-    if (w->finish_seen)
+    if (w->finish_seen && !MUTANT("signal-watched-too-late"))
         return -ESHUTDOWN;
     lock_take(&rt->lock);
     int r = signals_claim_watch(rt, signo);
@@ -272,6 +276,8 @@ void weft_signal_stop(weft_signal *signal) {
     if (!signal || !worker_owner_check_void(signal->worker, "weft_signal_stop"))
         return;
     struct worker_signals *ws = signals_of(signal->worker);
+    if (MUTANT("signal-called-after-stop"))
+        return;
     list_remove(&signal->link);
     if (--ws->counts[signal->signo - 1] == 0)
         atom_and(&ws->wanted, ~signal_bit(signal->signo), relaxed);

@@ -86,6 +86,8 @@ void signals_destroy(weft_runtime *rt) {
 /* A trap that is watched is not taken for a fault. */
 void signals_mask_of_threads(const weft_runtime *rt, sigset_t *ret_mask) {
     signal_mask_of_own_threads(ret_mask);
+    if (MUTANT("signal-own-threads-open"))
+        sigdelset(ret_mask, SIGUSR1);
     for (int signo = 1; signo < _NSIG; signo++)
         if (rt->signals.claimed & signal_bit(signo))
             sigaddset(ret_mask, signo);
@@ -94,7 +96,8 @@ void signals_mask_of_threads(const weft_runtime *rt, sigset_t *ret_mask) {
 /* Tells the kernel what to read; the signalfd is made with the first number. */
 static int read_wanted(weft_runtime *rt) {
     struct signals *s = &rt->signals;
-    sigset_t wanted = set_of(s->stopping | (s->held_back ? 0 : s->watched | s->sweeping));
+    uint64_t others = s->held_back ? 0 : s->watched | s->sweeping;
+    sigset_t wanted = set_of(s->stopping | others);
     int fd = os_signalfd(s->fd, &wanted);
     if (fd < 0 || s->fd >= 0)
         return fd < 0 ? fd : 0;
@@ -112,7 +115,7 @@ static int read_also(weft_runtime *rt, uint64_t *kind, int signo) {
     uint64_t before = *kind;
     *kind |= signal_bit(signo);
     int r = read_wanted(rt);
-    if (r < 0)
+    if (r < 0 && !MUTANT("signal-failed-watch-kept"))
         *kind = before;
     return r;
 }
@@ -126,7 +129,10 @@ void signals_hold_back(weft_runtime *rt, bool held_back) {
 /* Of now, if it can be found out: the thread may have ended, or /proc be missing. */
 static bool creator_blocks(const weft_runtime *rt, int signo) {
     struct thread_status status;
-    if (thread_status_read(rt->signals.creator, &status) == 0)
+    if (MUTANT("signal-creator-unasked"))
+        return true;
+    if (!MUTANT("signal-creator-as-it-was") &&
+        thread_status_read(rt->signals.creator, &status) == 0)
         return status.blocked & signal_bit(signo);
     return rt->signals.creator_mask & signal_bit(signo);
 }
@@ -136,9 +142,7 @@ static int claim_blocked(weft_runtime *rt, uint64_t *kind, int signo) {
     int claimed = claim(rt, signo);
     if (claimed < 0)
         return claimed;
-    int r = -EBUSY;
-    if (creator_blocks(rt, signo) || MUTANT("signal-creator-unasked"))
-        r = read_also(rt, kind, signo);
+    int r = creator_blocks(rt, signo) ? read_also(rt, kind, signo) : -EBUSY;
     if (r < 0 && claimed)
         disclaim(rt, signo);
     return r;

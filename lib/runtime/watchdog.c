@@ -102,7 +102,7 @@ static bool look_at(weft_runtime *rt, unsigned index, uint64_t now_ns) {
         return true;
     }
     if (callback == 0)
-        return !queue_is_armed(&w->inbox.queue);
+        return !queue_is_armed(&w->inbox.queue) && !MUTANT("watchdog-awake-unseen");
     if (now_ns - seen->since_ns >= rt->watchdog.stall_ns)
         stalls(rt, index, now_ns);
     return true;

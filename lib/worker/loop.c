@@ -113,7 +113,8 @@ OUT_OF_LINE static void tell_woken(weft_worker *w) {
 static int wait_for_events(weft_worker *w, struct epoll_event *events, uint64_t timeout_ns) {
     uint64_t cycles = clock_cycles();
     stat_add(&w->stats.busy_cycles, cycles - w->woke_cycles);
-    worker_note_callback(w, 0);
+    if (!MUTANT("watchdog-callback-left"))
+        worker_note_callback(w, 0);
     rcu_section_leave();
     int n = selector_wait(w->selector, events, WORKER_EVENTS, timeout_ns);
     rcu_section_enter();
@@ -122,6 +123,8 @@ static int wait_for_events(weft_worker *w, struct epoll_event *events, uint64_t 
     stat_add(&w->stats.iterations, 1);
     if (timeout_ns != 0)
         stat_add(&w->stats.waits, 1);
+    if (MUTANT("watchdog-told-too-early") && atom_load(&w->tell_wake, relaxed))
+        tell_woken(w);
     if (w->inbox.armed) {
         /* Awake: posters need not write the eventfd any more. Nothing is pending after a sleep, so
          * what they pushed meanwhile is the whole batch. */
@@ -130,7 +133,7 @@ static int wait_for_events(weft_worker *w, struct epoll_event *events, uint64_t 
     }
     /* After the take: a worker whose queue is still ARMED has not looked here yet, so whoever sets
      * the flag and then finds it ARMED will be told. */
-    if (unlikely(atom_load(&w->tell_wake, relaxed)))
+    if (unlikely(atom_load(&w->tell_wake, relaxed)) && !MUTANT("watchdog-told-too-early"))
         tell_woken(w);
     return n;
 }

@@ -54,8 +54,9 @@ static struct {
     struct thread *threads[THREADS_MAX];
     unsigned count, live;
     struct thread *current;
-    unsigned streak; /* steps that current has made without a switch */
-    int64_t lowest;  /* priority */
+    struct thread *stepper; /* who made the last step */
+    unsigned streak;        /* and how many before it without another's in between */
+    int64_t lowest;         /* priority */
     uint64_t change_at[CHANGE_POINTS_MAX];
     unsigned change_points;
     unsigned expected; /* threads created, not yet seen */
@@ -179,7 +180,7 @@ static struct thread *first_of(bool (*is_candidate)(const struct thread *)) {
 }
 
 static struct thread *choose_by_priority(void) {
-    struct thread *current = run.current;
+    struct thread *current = run.stepper;
     bool demote = run.streak >= STARVATION_STEPS;
     for (unsigned i = 0; i < run.change_points; i++)
         demote |= run.change_at[i] == run.steps;
@@ -235,7 +236,6 @@ static void go_on_with(struct thread *next) {
     if (next == run.current)
         return;
     run.current = next;
-    run.streak = 0;
     turn_give(&next->turn);
 }
 
@@ -336,7 +336,9 @@ static void on_yield(void) {
         sched_fail("no end in sight: threads wait for each other, or spin");
     run.steps++;
     run.progress++;
-    run.streak++;
+    /* Of steps: one that only looked whether it may go on has not interrupted it. */
+    run.streak = run.stepper == me ? run.streak + 1 : 1;
+    run.stepper = me;
     hand_over(me);
     /* The step itself is made now, and recorded with the thread that makes it. */
     unsigned index = 0;
@@ -416,7 +418,7 @@ static void run_begin(uint64_t seed, enum sched_strategy strategy) {
     run.hash = UINT64_C(0xcbf29ce484222325);
     run.streak = 0;
     run.lowest = 0;
-    run.current = NULL;
+    run.current = run.stepper = NULL;
     run.failed = false;
     run.expected = 0;
     atomic_store(&newcomers, 0);

@@ -20,6 +20,7 @@ struct contest {
 };
 
 void contest_run(const struct contest *contest);
+void contest_run_apart(const struct contest *contest); /* each run by apart_run() */
 
 double bench_seconds(void); /* CLOCK_MONOTONIC */
 
