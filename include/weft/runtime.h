@@ -40,7 +40,8 @@ typedef struct weft_runtime_options {
     uint32_t flags;      /* WEFT_PIN_WORKERS */
     const int *signals;  /* zero-terminated numbers this runtime will watch; create blocks exactly
                              these in the calling thread and leaves them blocked. NULL: none */
-    uint64_t stall_ns;   /* a callback running longer is reported; 0: 100 ms; WEFT_FOREVER: off */
+    uint64_t stall_ns;   /* a callback running longer is reported in the log and counted in
+                             weft_stats.stalls; 0: 100 ms; WEFT_FOREVER: off */
     uint64_t grace_ns;   /* on stop: time for streams to flush and close; 0: 1 s */
     size_t max_buffered; /* bytes held for all streams together; 0: a quarter of memory; above it
                              the largest holders are closed */

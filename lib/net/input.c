@@ -267,13 +267,15 @@ void stream_ready(struct worker_source *source, uint32_t epoll_events) {
         received_none(s, n);
         return;
     }
-    stat_add(&net->worker->stats.bytes_in, (size_t)n);
+    weft_worker *w = net->worker;
+    size_t (*on_data)(weft_stream *, const uint8_t *, size_t) = s->protocol->on_data;
+    stat_add(&w->stats.bytes_in, (size_t)n);
+    if (!MUTANT("watchdog-data-unseen"))
+        worker_note_callback(w, on_data);
     if (unlikely(s->flags & STREAM_IDLE))
         stream_note_activity(s);
     net->current = s;
-    if (!MUTANT("watchdog-data-unseen"))
-        worker_note_callback(net->worker, s->protocol->on_data);
-    size_t used = s->protocol->on_data(s, net->scratch, (size_t)n);
+    size_t used = on_data(s, net->scratch, (size_t)n);
     if (likely(used == (size_t)n && (s->flags & STREAM_FAST_MASK) == STREAM_FAST)) {
         if (net->output_length)
             output_gathered_send(s);
