@@ -1,16 +1,20 @@
-/* weft/stream.h: TCP listeners and streams.
+/* weft/stream.h: listeners and streams, of TCP and of unix sockets.
  *
  * A weft_protocol says what to do with a connection: a handful of callbacks and limits, usually
  * static const. weft_listen() binds an address to one; every connection it accepts becomes a
- * weft_stream on one of the workers, the streams spread evenly, and stays there. weft_adopt() makes
- * a stream of a socket that is connected already. Each stream carries state_size bytes of the
+ * weft_stream on one of the workers, the streams spread evenly, and stays there. weft_connect() makes
+ * a stream to somebody else's listener, weft_adopt() one of a socket that is connected already. Each stream carries state_size bytes of the
  * program's in the same allocation, and lives on its worker's thread: its callbacks run there, and
- * the calls below that take a stream belong there. This release speaks TCP over IPv4 and IPv6.
+ * the calls below that take a stream belong there.
  *
  * Order. on_open, then on_data any number of times, then on_eof perhaps, then on_close, exactly
  * once and last; the stream is valid until on_close returns. After weft_stream_close() or
  * weft_stream_abort() only on_close follows. on_open never comes before the call that made the
- * stream has returned: for an adopted stream it comes in the next iteration.
+ * stream has returned: for an adopted stream it comes in the next iteration, for one that connects
+ * when it has. A connection that fails gets on_close alone.
+ *
+ * Addresses are numeric: "127.0.0.1:7000", "[::1]:7000", ":7000" (all, IPv6 and IPv4),
+ * "unix:/run/x.sock" (a path), "unix:@name" (the abstract namespace). Port 0 picks one.
  *
  * Input. on_data sees the bytes in the worker's own buffer and returns how many it consumed; the
  * rest is kept, and shown again in front of the next bytes. So a protocol consumes every complete
@@ -106,7 +110,7 @@ typedef struct weft_protocol {
     size_t max_pending;          /* 0: 16 MiB of unsent output: write gives -ENOBUFS */
     size_t max_unconsumed;       /* 0: 1 MiB of input that on_data left: closes with -EMSGSIZE */
     uint64_t idle_timeout_ns;    /* 0: none */
-    uint64_t connect_timeout_ns; /* 0: 30 s. Of outgoing connections, which come later */
+    uint64_t connect_timeout_ns; /* 0: 30 s; then a stream of weft_connect() ends with -ETIMEDOUT */
     uint64_t close_timeout_ns;   /* 0: 10 s for a closing stream to flush to a peer that does not
                                     read */
     uint64_t reserved[8];        /* zero */
@@ -118,14 +122,18 @@ typedef struct weft_listen_options {
                              many as net.core.somaxconn allows */
     uint32_t flags;       /* WEFT_LISTEN_V6ONLY, WEFT_LISTEN_DEFER_ACCEPT */
     unsigned max_streams; /* accepting pauses while so many of its streams are open; 0: no limit */
-    mode_t unix_mode;     /* permissions of a unix socket's path; not looked at in this release */
+    mode_t unix_mode;     /* permissions of a unix socket's path, whatever the umask; 0: what that
+                             leaves of 0777. To connect one needs write permission (unix(7)) */
     uint64_t reserved[8]; /* zero */
 } weft_listen_options;
 
 /* Listens on address, with options (NULL: the defaults), and serves each connection by protocol.
- * Addresses are numeric: "127.0.0.1:7000", "[::1]:7000", ":7000" (all, IPv6 and IPv4); port 0 picks
- * one, which weft_listener_address() then tells. SO_REUSEADDR is set. Before the runtime starts,
- * connections wait in the backlog.
+ * For the addresses see above; the port that 0 picked is told by weft_listener_address().
+ * SO_REUSEADDR is set. Before the runtime starts, connections wait in the backlog.
+ *
+ * A unix socket's path that a server left behind, on which nobody listens any more, is taken over,
+ * under a lock on its directory (flock(2)), so that of two servers that start at once one gets
+ * -EADDRINUSE. The path is removed when the listener closes, unless it is another socket's by then.
  *
  * Thread:  any.
  * Owns:    the listener is the runtime's; ret_listener may be NULL. options and address are read
@@ -134,17 +142,20 @@ typedef struct weft_listen_options {
  * Returns: 0, or
  *          -EINVAL  rt, address, protocol or its on_data is NULL, a malformed address, a negative
  *                   backlog, an unknown flag, reserved not zero
- *          -EAFNOSUPPORT  a family that weft or the kernel does not know; "unix:" addresses, until
- *                   a later release
+ *          -EAFNOSUPPORT  a family that the kernel does not know
+ *          -ENAMETOOLONG  a unix socket's path or name over 107 bytes
  *          -EADDRINUSE  the port is taken, also by another weft program: starting a server twice
- *                   does not silently split its traffic (to share on purpose, see weft_listen_fd())
+ *                   does not silently split its traffic (to share on purpose, see
+ *                   weft_listen_fd()); a path that is somebody's socket, or no socket
+ *          -ENOENT, -ENOTDIR, -EROFS, ...  as bind(2) says of a path
  *          -EADDRNOTAVAIL  the address is none of this host
- *          -EACCES  a port below net.ipv4.ip_unprivileged_port_start without CAP_NET_BIND_SERVICE
+ *          -EACCES  a port below net.ipv4.ip_unprivileged_port_start without CAP_NET_BIND_SERVICE;
+ *                   no permission to create the path
  *          -EMFILE, -ENFILE  no file descriptor left, in this process or in the system
  *          -ENOMEM, -ENOBUFS  no memory; -ENOSPC  over /proc/sys/fs/epoll/max_user_watches
  *          -ESHUTDOWN  the runtime was asked to stop
  *          -EPERM   forbidden by a security policy; in a forked child
- * See:     socket(2), bind(2), listen(2), tcp(7), ipv6(7).
+ * See:     socket(2), bind(2), listen(2), tcp(7), ipv6(7), unix(7).
  */
 WEFT_API int weft_listen_with(weft_runtime *rt, const char *address,
                               const weft_listen_options *options, const weft_protocol *protocol,
@@ -155,8 +166,9 @@ WEFT_API int weft_listen_with(weft_runtime *rt, const char *address,
  * Thread:  any.
  * Owns:    as weft_listen_with().
  * Returns: 0, or
- *          -EINVAL, -EAFNOSUPPORT, -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, -EMFILE, -ENFILE, -ENOMEM,
- *          -ENOBUFS, -ENOSPC, -ESHUTDOWN, -EPERM  as weft_listen_with()
+ *          -EINVAL, -EAFNOSUPPORT, -ENAMETOOLONG, -EADDRINUSE, -EADDRNOTAVAIL, -EACCES, -ENOENT,
+ *          -EMFILE, -ENFILE, -ENOMEM, -ENOBUFS, -ENOSPC, -ESHUTDOWN, -EPERM, ...  as
+ *          weft_listen_with()
  * See:     weft_listen_with().
  */
 WEFT_API int weft_listen(weft_runtime *rt, const char *address, const weft_protocol *protocol,
@@ -181,6 +193,32 @@ WEFT_API int weft_listen(weft_runtime *rt, const char *address, const weft_proto
  */
 WEFT_API int weft_listen_fd(weft_runtime *rt, int fd, const weft_protocol *protocol, void *arg,
                             weft_listener **ret_listener);
+
+/* Connects to address: a stream on w, whose on_open comes when it has connected. If that fails later,
+ * or takes longer than connect_timeout_ns, on_close comes alone, with the errno; an error that is
+ * known at once is returned, and there is no on_close. What is written before on_open leaves when it
+ * has connected. weft_stream_close() meanwhile ends it with 0, at once if nothing was written;
+ * weft_stream_shutdown() is -ENOTCONN; a stop of the runtime ends it with -ESHUTDOWN.
+ *
+ * Thread:  owner of w.
+ * Owns:    the stream is weft's, and valid until on_close returns; ret_stream may be NULL. address
+ *          is read before the call returns; protocol must outlive the stream.
+ * Returns: 0, or
+ *          -EINVAL  w, address, protocol or its on_data is NULL, a malformed address, protocol's
+ *                   unknown flag or reserved not zero
+ *          -ENAMETOOLONG  a unix socket's path or name over 107 bytes
+ *          -EAFNOSUPPORT  a family that the kernel does not know
+ *          -ECONNREFUSED  nobody listens there; -ENOENT  no such path; -EACCES  no write permission
+ *                   on it; -EAGAIN  a unix socket whose backlog is full: try again later
+ *          -ENETUNREACH, -EHOSTUNREACH, -EADDRNOTAVAIL (no local port left), ...  as connect(2) says
+ *          -EMFILE, -ENFILE  no file descriptor left, in this process or in the system
+ *          -ENOMEM, -ENOBUFS  no memory; -ENOSPC  over /proc/sys/fs/epoll/max_user_watches
+ *          -ESHUTDOWN  the runtime was asked to stop
+ *          -EPERM   forbidden by a firewall; on another thread; in a forked child
+ * See:     connect(2), EINPROGRESS; tcp(7), tcp_syn_retries; unix(7).
+ */
+WEFT_API int weft_connect(weft_worker *w, const char *address, const weft_protocol *protocol,
+                          void *arg, weft_stream **ret_stream);
 
 /* Makes a stream on w of fd, a connected stream socket. on_open comes in the next iteration.
  *

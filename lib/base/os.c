@@ -1,6 +1,7 @@
 #include "base/os.h"
 
 #include "base/clock.h"
+#include "base/mutant.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -10,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
@@ -86,6 +88,11 @@ int os_fd_check(int fd) {
     return fcntl(fd, F_GETFD) < 0 ? -errno : 0;
 }
 
+size_t os_fd_limit(void) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 0 : limit.rlim_cur;
+}
+
 void os_wait_readable(int fd) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
 #ifdef WEFT_SEAM
@@ -130,6 +137,12 @@ int os_listen(int fd, int backlog) {
 int os_accept(int fd) {
     OS_SEAM(OS_ACCEPT);
     return OS_RETRY(accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
+}
+
+int os_connect(int fd, const struct sockaddr *address, socklen_t size) {
+    OS_SEAM(OS_CONNECT);
+    int r = OS_RESULT(connect(fd, address, size));
+    return r == -EINTR ? -EINPROGRESS : r; /* it goes on all the same (connect(2)) */
 }
 
 int os_shutdown(int fd, int how) {
@@ -280,8 +293,10 @@ static int child_status(int pidfd, pid_t pid, int options, siginfo_t *ret_info) 
     memset(&info, 0, sizeof info); /* si_pid stays 0 while the child lives (waitid(2)) */
     /* __WALL: also one whose end raises another signal than SIGCHLD. */
     options |= WEXITED | WNOHANG | __WALL;
-    int r = pidfd >= 0 ? OS_RETRY(waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, options))
-                       : OS_RETRY(waitid(P_PID, (id_t)pid, &info, options));
+    idtype_t kind = pidfd >= 0 ? (idtype_t)P_PIDFD : P_PID;
+    if (MUTANT("process-waits-for-any") && !(options & WNOWAIT))
+        kind = P_ALL;
+    int r = OS_RETRY(waitid(kind, (id_t)(pidfd >= 0 ? pidfd : pid), &info, options));
     if (r == 0)
         *ret_info = info;
     return r;

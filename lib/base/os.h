@@ -40,6 +40,8 @@ enum os_call {
     OS_BIND,
     OS_LISTEN,
     OS_ACCEPT,
+    OS_CONNECT,
+    OS_PATH,
     OS_SHUTDOWN,
     OS_GETSOCKOPT,
     OS_SETSOCKOPT,
@@ -100,6 +102,7 @@ int os_set_nonblocking(int fd); /* 1: it was not before, 0: it was */
 int os_clear_nonblocking(int fd);
 int os_dup_onto(int from, int to); /* dup3 with O_CLOEXEC */
 int os_fd_check(int fd);           /* 0 or -EBADF */
+size_t os_fd_limit(void);          /* how many this process may have */
 void os_wait_readable(int fd);     /* until it is, or something else is worth a look */
 
 /* Sockets. The two calls of the fast path are inline: recv and send, since read and write cost
@@ -129,12 +132,25 @@ int os_socket(int domain, int type, int protocol); /* non-blocking, close-on-exe
 int os_bind(int fd, const struct sockaddr *address, socklen_t size);
 int os_listen(int fd, int backlog);
 int os_accept(int fd); /* non-blocking, close-on-exec */
+int os_connect(int fd, const struct sockaddr *address, socklen_t size);
 int os_shutdown(int fd, int how);
 int os_getsockopt_int(int fd, int level, int option, int *ret_value);
 int os_setsockopt_int(int fd, int level, int option, int value);
 int os_setsockopt(int fd, int level, int option, const void *value, socklen_t size);
 int os_getsockname(int fd, struct sockaddr_storage *ret_address, socklen_t *ret_size);
 int os_getpeername(int fd, struct sockaddr_storage *ret_address, socklen_t *ret_size);
+
+/* Paths of unix sockets (os_path.c). */
+struct path_identity {
+    dev_t device;
+    ino_t inode;
+    bool is_socket;
+};
+int os_directory_lock(const char *path); /* of the directory it lies in; an fd that holds it */
+int os_path_identify(const char *path, struct path_identity *ret_identity); /* no link followed */
+int os_unlink(const char *path);
+int os_chmod(const char *path, mode_t mode);
+int os_fchmod(int fd, mode_t mode);
 
 /* Readiness. */
 int os_epoll_create(void);

@@ -31,6 +31,8 @@ const char *seam_call_name(enum os_call call) {
         [OS_BIND] = "bind",
         [OS_LISTEN] = "listen",
         [OS_ACCEPT] = "accept4",
+        [OS_CONNECT] = "connect",
+        [OS_PATH] = "a call on a path",
         [OS_SHUTDOWN] = "shutdown",
         [OS_GETSOCKOPT] = "getsockopt",
         [OS_SETSOCKOPT] = "setsockopt",

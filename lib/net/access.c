@@ -34,7 +34,7 @@ static int name_of(const weft_stream *s, char *buffer, size_t size,
     if (fd < 0)
         return fd;
     int r = ask(fd, &storage, &length);
-    return r < 0 ? r : address_format(&storage, buffer, size);
+    return r < 0 ? r : address_format(&storage, length, buffer, size);
 }
 
 int weft_stream_peer(const weft_stream *s, char *buffer, size_t size) {

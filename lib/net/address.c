@@ -4,6 +4,7 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/un.h>
 
 /* Decimal digits alone, 0 to 65535. */
 static int port_parse(const char *text, uint16_t *ret_port) {
@@ -58,14 +59,42 @@ static int v6_fill(char *host, uint16_t port, struct address *a) {
     return 0;
 }
 
+/* A path, or "@name" in the abstract namespace, where a name is its bytes and nothing behind them
+ * (unix(7)). */
+static int unix_fill(const char *name, struct address *a) {
+    struct sockaddr_un *un = (struct sockaddr_un *)&a->storage;
+    size_t length = strlen(name);
+    bool is_abstract = *name == '@';
+    if (length == 0 || (is_abstract && length == 1))
+        return -EINVAL;
+    if (length >= sizeof un->sun_path + is_abstract)
+        return -ENAMETOOLONG;
+    un->sun_family = AF_UNIX;
+    memcpy(un->sun_path, name, length);
+    if (is_abstract)
+        un->sun_path[0] = 0;
+    a->size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + !is_abstract);
+    return 0;
+}
+
+/* The path of a unix socket that has one, NULL for any other address. */
+const char *address_path(const struct address *a) {
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&a->storage;
+    return un->sun_family == AF_UNIX && un->sun_path[0] ? un->sun_path : NULL;
+}
+
 int address_parse(const char *text, struct address *ret_address) {
     struct address a = {0};
     char host[64];
     uint16_t port = 0;
     if (!text)
         return -EINVAL;
-    if (strncmp(text, "unix:", 5) == 0)
-        return -EAFNOSUPPORT;
+    if (strncmp(text, "unix:", 5) == 0) {
+        int filled = unix_fill(text + 5, &a);
+        if (filled == 0)
+            *ret_address = a;
+        return filled;
+    }
     const char *colon = strrchr(text, ':');
     if (!colon || (size_t)(colon - text) >= sizeof host || port_parse(colon + 1, &port) < 0)
         return -EINVAL;
@@ -87,8 +116,31 @@ int address_parse(const char *text, struct address *ret_address) {
     return r;
 }
 
-int address_format(const struct sockaddr_storage *storage, char *buffer, size_t size) {
-    char host[INET6_ADDRSTRLEN], text[INET6_ADDRSTRLEN + IF_NAMESIZE + 16];
+/* As it was given; an adopted socket pair, or a client that did not bind, has no name. */
+static int unix_format(const struct sockaddr_storage *storage, socklen_t size, char *text,
+                       size_t text_size) {
+    const struct sockaddr_un *un = (const struct sockaddr_un *)storage;
+    size_t length = size - offsetof(struct sockaddr_un, sun_path);
+    if (size <= offsetof(struct sockaddr_un, sun_path))
+        length = 0;
+    else if (un->sun_path[0])
+        length = strnlen(un->sun_path, length); /* the kernel counts a NUL behind it */
+    bool is_abstract = length > 0 && un->sun_path[0] == 0;
+    return snprintf(text, text_size, "unix:%s%.*s", is_abstract ? "@" : "",
+                    (int)length - is_abstract, un->sun_path + is_abstract);
+}
+
+void address_any_v4(struct address *a) {
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a->storage;
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = in6->sin6_port};
+    memset(&a->storage, 0, sizeof a->storage);
+    memcpy(&a->storage, &in, sizeof in);
+    a->size = sizeof in;
+}
+
+int address_format(const struct sockaddr_storage *storage, socklen_t storage_size, char *buffer,
+                   size_t size) {
+    char host[INET6_ADDRSTRLEN], text[ADDRESS_TEXT];
     int n;
     if (storage->ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)storage;
@@ -103,7 +155,7 @@ int address_format(const struct sockaddr_storage *storage, char *buffer, size_t 
         else
             n = snprintf(text, sizeof text, "[%s]:%u", host, ntohs(in6->sin6_port));
     } else {
-        n = snprintf(text, sizeof text, "unix:"); /* an adopted socket pair has no name */
+        n = unix_format(storage, storage_size, text, sizeof text);
     }
     if (n < 0 || (size_t)n >= size)
         return -ERANGE;

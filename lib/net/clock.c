@@ -46,6 +46,22 @@ int stream_clock_deadline(weft_stream *s, uint64_t delay_ns) {
     return 0;
 }
 
+int stream_clock_connect(weft_stream *s) {
+    uint64_t timeout_ns = s->protocol->connect_timeout_ns;
+    int r = stream_clock_deadline(s, timeout_ns ? timeout_ns : NET_CONNECT_TIMEOUT_NS);
+    if (r == 0)
+        s->clock->idle_ns = s->protocol->idle_timeout_ns;
+    return r;
+}
+
+void stream_clock_connected(weft_stream *s) {
+    uint64_t idle_ns = s->clock->idle_ns;
+    weft_timer_stop(&s->clock->timer);
+    (void)stream_clock_idle(s, idle_ns); /* its memory is there */
+    if ((s->flags & STREAM_IDLE) == 0)
+        stream_clock_stop(s);
+}
+
 void stream_clock_stop(weft_stream *s) {
     if (!s->clock)
         return;
@@ -83,7 +99,8 @@ static void clock_fired(weft_timer *timer) {
         return;
     if (s->flags & STREAM_LINGER)
         stream_end(s, 0); /* the peer had its second; what it still sends is answered by a reset */
-    else if (s->flags & (MUTANT("net-close-times-out") ? STREAM_CLOSING : STREAM_TIMED))
+    else if (s->flags &
+             (MUTANT("net-close-times-out") ? STREAM_CLOSING : STREAM_TIMED | STREAM_CONNECTING))
         stream_end(s, -ETIMEDOUT);
     else if (s->flags & STREAM_CLOSING)
         return; /* an idle timeout, and a close of this very iteration */
@@ -94,6 +111,10 @@ static void clock_fired(weft_timer *timer) {
 void weft_stream_set_idle_timeout(weft_stream *s, uint64_t timeout_ns) {
     if (!s || !worker_owner_check_void(s->net->worker, "weft_stream_set_idle_timeout"))
         return;
-    if ((s->flags & (STREAM_CLOSING | STREAM_ENDED)) == 0 && stream_clock_idle(s, timeout_ns) < 0)
+    if (s->flags & (STREAM_CLOSING | STREAM_ENDED))
+        return;
+    if (s->flags & STREAM_CONNECTING)
+        s->clock->idle_ns = timeout_ns;
+    else if (stream_clock_idle(s, timeout_ns) < 0)
         stream_end(s, -ENOMEM); /* a stream that cannot time out would hold its fd for ever */
 }

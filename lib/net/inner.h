@@ -6,7 +6,8 @@
  *               listener: accept, pause                    what the kernel refused
  *   place.c     on which worker a stream opens   clock.c   idle, close and linger deadlines
  *   part.c      net's state in every worker      shed.c    the memory limit over all streams
- *   access.c    getters
+ *   access.c    getters                     connect.c outgoing connections
+ *   unix.c      sockets that have a path
  *
  * The way of a byte in: stream_ready() -> os_recv() into the worker's scratch -> on_data.
  * The way of a byte out: weft_stream_write() -> the worker's output buffer -> one os_send() when
@@ -33,9 +34,11 @@ enum {
     NET_HIGH_WATER = 256 << 10, /* defaults of weft_protocol */
     NET_MAX_PENDING = 16 << 20,
     NET_MAX_UNCONSUMED = 1 << 20,
+    ADDRESS_TEXT = 128, /* the longest address as text: "unix:" and a path of 107 bytes */
 };
 #define NET_CLOSE_TIMEOUT_NS (10 * NSEC_PER_SEC)
 #define NET_LINGER_NS NSEC_PER_SEC
+#define NET_CONNECT_TIMEOUT_NS (30 * NSEC_PER_SEC)
 
 /* Stream flags. A stream without any of them but OPENED takes the fast path. */
 enum {
@@ -62,6 +65,7 @@ enum {
     STREAM_STOP_TOLD = 1u << 20,
     STREAM_TIMED = 1u << 21,    /* closing, and its deadline runs */
     STREAM_UNCHOKED = 1u << 22, /* high_water does not pause its reading */
+    STREAM_CONNECTING = 1u << 23,
     STREAM_FAST = STREAM_OPENED,
 };
 
@@ -87,8 +91,14 @@ struct kept { /* input that on_data left: data[start, end) */
 struct stream_clock {
     weft_timer timer;
     weft_stream *stream;
-    uint64_t idle_ns;   /* 0: none */
+    uint64_t idle_ns;   /* 0: none; while it connects: from then on */
     uint64_t active_ns; /* when a byte last moved */
+};
+
+/* A path that a listener has bound, as it is in the file system. */
+struct unix_path {
+    char name[108]; /* empty: none */
+    struct path_identity identity;
 };
 
 struct net_worker;
@@ -137,7 +147,8 @@ struct weft_listener {
     unsigned max_streams;
     _Atomic uint32_t streams; /* open, on their way, or about to be accepted */
     unsigned acceptor_count;
-    char address[80];
+    char address[ADDRESS_TEXT];
+    struct unix_path path; /* what closing it removes */
     struct acceptor acceptors[];
 };
 
@@ -174,7 +185,10 @@ struct address {
     bool any; /* ":port": IPv6 with IPv4, or IPv4 alone where there is no IPv6 */
 };
 int address_parse(const char *text, struct address *ret_address);
-int address_format(const struct sockaddr_storage *storage, char *buffer, size_t size);
+int address_format(const struct sockaddr_storage *storage, socklen_t storage_size, char *buffer,
+                   size_t size);
+const char *address_path(const struct address *a);
+void address_any_v4(struct address *a); /* for ":port" where there is no IPv6 */
 int protocol_check(const weft_protocol *protocol);
 
 /* accept.c */
@@ -190,7 +204,7 @@ void placing_end(struct net_worker *net);
 
 /* stream.c */
 int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol, void *arg,
-                  weft_listener *listener, weft_stream **ret_stream);
+                  weft_listener *listener, uint32_t flags, weft_stream **ret_stream);
 void stream_open(weft_stream *s);
 void socket_close_with_reset(int fd);
 void stream_stop(weft_stream *s);
@@ -221,7 +235,17 @@ void output_sent_all(weft_stream *s); /* shutdown or close may have waited for i
 bool output_is_below_mark(const weft_stream *s);
 size_t output_pending(const weft_stream *s);
 
+/* connect.c */
+void stream_connected(weft_stream *s); /* or not */
+
+/* unix.c */
+int unix_listen(int fd, const struct address *a, mode_t mode, int backlog,
+                struct unix_path *ret_path);
+void unix_remove(const struct unix_path *path);
+
 /* clock.c */
+int stream_clock_connect(weft_stream *s);
+void stream_clock_connected(weft_stream *s);
 int stream_clock_idle(weft_stream *s, uint64_t idle_ns);
 int stream_clock_deadline(weft_stream *s, uint64_t delay_ns);
 void stream_clock_stop(weft_stream *s);

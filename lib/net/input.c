@@ -222,6 +222,11 @@ static void failed(weft_stream *s) {
 }
 
 OUT_OF_LINE static void ready_slowly(weft_stream *s, uint32_t epoll_events) {
+    if (s->flags & STREAM_CONNECTING) {
+        stream_connected(s);
+        if (s->flags & STREAM_ENDED)
+            return;
+    }
     /* An adopted stream may have bytes before its on_open had its turn. */
     if ((s->flags & (STREAM_OPENED | STREAM_CLOSING)) == 0 && !MUTANT("net-data-before-open")) {
         stream_open(s);

@@ -16,6 +16,7 @@ static bool listener_shut(weft_listener *l) {
         return false;
     for (unsigned i = 0; i < l->acceptor_count; i++)
         acceptor_unwatch(&l->acceptors[i]);
+    unix_remove(&l->path);
     if (!l->is_foreign)
         (void)os_shutdown(l->fd, SHUT_RDWR);
     return true;
@@ -101,8 +102,9 @@ static int listener_watch(weft_listener *l) {
     return r;
 }
 
-/* On success the listener is the runtime's, and fd the listener's. */
-static int listener_start(weft_runtime *rt, int fd, bool is_foreign,
+/* On success the listener is the runtime's, and fd the listener's. Without a path, be it an empty
+ * one, the socket was handed in by the program. */
+static int listener_start(weft_runtime *rt, int fd, const struct unix_path *path,
                           const weft_listen_options *options, const weft_protocol *protocol,
                           void *arg, weft_listener **ret_listener) {
     struct sockaddr_storage name;
@@ -113,9 +115,11 @@ static int listener_start(weft_runtime *rt, int fd, bool is_foreign,
     weft_listener *l = listener_create(rt, fd, protocol, arg);
     if (!l)
         return -ENOMEM;
-    l->is_foreign = is_foreign;
+    l->is_foreign = path == NULL;
+    if (path)
+        l->path = *path;
     l->max_streams = options ? options->max_streams : 0;
-    (void)address_format(&name, l->address, sizeof l->address);
+    (void)address_format(&name, size, l->address, sizeof l->address);
     r = runtime_own(rt, &l->owned);
     if (r < 0) {
         listener_free(l);
@@ -130,6 +134,8 @@ static int listener_start(weft_runtime *rt, int fd, bool is_foreign,
 }
 
 static int set_options(int fd, const struct address *a, const weft_listen_options *o) {
+    if (a->storage.ss_family == AF_UNIX)
+        return 0;
     int r = os_setsockopt_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (r == 0 && a->storage.ss_family == AF_INET6)
         r = os_setsockopt_int(fd, IPPROTO_IPV6, IPV6_V6ONLY,
@@ -141,17 +147,25 @@ static int set_options(int fd, const struct address *a, const weft_listen_option
     return r;
 }
 
-/* A bound, listening socket, or -errno. No SO_REUSEPORT: a second server gets -EADDRINUSE. */
-static int socket_listening(const struct address *a, const weft_listen_options *o) {
+static int bind_and_listen(int fd, const struct address *a, const weft_listen_options *o,
+                           struct unix_path *ret_path) {
     enum { BACKLOG_ALL = 1 << 16 }; /* the kernel cuts it to net.core.somaxconn */
+    int backlog = o && o->backlog ? o->backlog : BACKLOG_ALL;
+    if (a->storage.ss_family == AF_UNIX)
+        return unix_listen(fd, a, o ? o->unix_mode : 0, backlog, ret_path);
+    int r = os_bind(fd, (const struct sockaddr *)&a->storage, a->size);
+    return r < 0 ? r : os_listen(fd, backlog);
+}
+
+/* A bound, listening socket, or -errno. No SO_REUSEPORT: a second server gets -EADDRINUSE. */
+static int socket_listening(const struct address *a, const weft_listen_options *o,
+                            struct unix_path *ret_path) {
     int fd = os_socket(a->storage.ss_family, SOCK_STREAM, 0);
     if (fd < 0)
         return fd;
     int r = set_options(fd, a, o);
     if (r == 0)
-        r = os_bind(fd, (const struct sockaddr *)&a->storage, a->size);
-    if (r == 0)
-        r = os_listen(fd, o && o->backlog ? o->backlog : BACKLOG_ALL);
+        r = bind_and_listen(fd, a, o, ret_path);
     if (r < 0) {
         os_close(fd);
         return r;
@@ -160,16 +174,12 @@ static int socket_listening(const struct address *a, const weft_listen_options *
 }
 
 /* ":port" on a host without IPv6 is all of IPv4. */
-static int socket_for(struct address *a, const weft_listen_options *o) {
-    int fd = socket_listening(a, o);
+static int socket_for(struct address *a, const weft_listen_options *o, struct unix_path *ret_path) {
+    int fd = socket_listening(a, o, ret_path);
     if (fd != -EAFNOSUPPORT || !a->any || (o && (o->flags & WEFT_LISTEN_V6ONLY)))
         return fd;
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a->storage;
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = in6->sin6_port};
-    memset(&a->storage, 0, sizeof a->storage);
-    memcpy(&a->storage, &in, sizeof in);
-    a->size = sizeof in;
-    return socket_listening(a, o);
+    address_any_v4(a);
+    return socket_listening(a, o, ret_path);
 }
 
 static int options_check(const weft_listen_options *o) {
@@ -202,10 +212,13 @@ int weft_listen_with(weft_runtime *rt, const char *address, const weft_listen_op
         r = address_parse(address, &a);
     if (r != 0)
         return r;
-    int fd = socket_for(&a, options);
+    struct unix_path path = {.name = ""};
+    int fd = socket_for(&a, options, &path);
     if (fd < 0)
         return fd;
-    r = listener_start(rt, fd, false, options, protocol, arg, ret_listener);
+    r = listener_start(rt, fd, &path, options, protocol, arg, ret_listener);
+    if (r < 0)
+        unix_remove(&path);
     /* One worker may have been about to accept when another could not watch. */
     if (r < 0 && weft_retire(listener_fd_close, (void *)(intptr_t)fd) < 0)
         os_close(fd);
@@ -237,7 +250,7 @@ int weft_listen_fd(weft_runtime *rt, int fd, const weft_protocol *protocol, void
     int was_blocking = os_set_nonblocking(fd);
     if (was_blocking < 0)
         return was_blocking;
-    r = listener_start(rt, fd, true, NULL, protocol, arg, ret_listener);
+    r = listener_start(rt, fd, NULL, NULL, protocol, arg, ret_listener);
     if (r < 0 && was_blocking)
         (void)os_clear_nonblocking(fd);
     return r;

@@ -329,6 +329,8 @@ int weft_stream_shutdown(weft_stream *s) {
         return s->error;
     if (s->flags & (STREAM_ENDED | STREAM_CLOSING))
         return -EPIPE;
+    if (s->flags & STREAM_CONNECTING)
+        return -ENOTCONN;
     s->flags |= STREAM_SHUT;
     stream_service_soon(s);
     return 0;

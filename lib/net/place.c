@@ -43,7 +43,7 @@ static void set_stream_options(const weft_listener *l, int fd) {
 /* On the stream's own worker. */
 static void settle_connection(weft_listener *l, struct net_worker *net, int fd) {
     weft_stream *s = NULL;
-    if (net->stopping || stream_create(net, fd, l->protocol, l->arg, l, &s) < 0) {
+    if (net->stopping || stream_create(net, fd, l->protocol, l->arg, l, 0, &s) < 0) {
         refuse_connection(l, net, fd);
         return;
     }

@@ -5,8 +5,14 @@ static size_t size_of(const weft_protocol *p) {
     return sizeof(weft_stream) + p->state_size;
 }
 
+static int start_clock(weft_stream *s) {
+    if (s->flags & STREAM_CONNECTING)
+        return stream_clock_connect(s);
+    return s->protocol->idle_timeout_ns ? stream_clock_idle(s, s->protocol->idle_timeout_ns) : 0;
+}
+
 int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol, void *arg,
-                  weft_listener *listener, weft_stream **ret_stream) {
+                  weft_listener *listener, uint32_t flags, weft_stream **ret_stream) {
     weft_stream *s = mem_zalloc(size_of(protocol));
     if (!s)
         return -ENOMEM;
@@ -16,15 +22,16 @@ int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol,
     s->arg = arg;
     s->fd = fd;
     s->listener = listener;
-    s->interest = EPOLLIN;
+    s->flags = flags;
+    s->interest = flags & STREAM_CONNECTING ? EPOLLOUT : EPOLLIN;
     if (stream_high_water(s) <= NET_OUTPUT || stream_max_pending(s) <= NET_OUTPUT)
         s->flags |= STREAM_STRICT;
     if (!listener && (protocol->flags & WEFT_STREAM_PAUSE) == 0)
         s->flags |= STREAM_UNCHOKED;
     list_init(&s->service);
-    int r = worker_source_add(net->worker, fd, EPOLLIN, &s->source);
-    if (r == 0 && protocol->idle_timeout_ns) {
-        r = stream_clock_idle(s, protocol->idle_timeout_ns);
+    int r = worker_source_add(net->worker, fd, s->interest, &s->source);
+    if (r == 0) {
+        r = start_clock(s);
         if (r < 0)
             selector_unregister(net->worker->selector, fd);
     }
@@ -69,6 +76,10 @@ void stream_stop(weft_stream *s) {
     if (s->flags & (STREAM_ENDED | STREAM_STOP_TOLD))
         return;
     s->flags |= STREAM_STOP_TOLD;
+    if (s->flags & STREAM_CONNECTING) {
+        stream_end(s, -ESHUTDOWN);
+        return;
+    }
     if ((s->flags & (STREAM_OPENED | STREAM_CLOSING)) == 0 && !MUTANT("net-stop-before-open"))
         stream_open(s);
     if (s->flags & (STREAM_ENDED | STREAM_CLOSING))
@@ -105,6 +116,8 @@ void stream_service_later(weft_stream *s) {
  * triggered: a hang-up that is not acted upon would otherwise be reported for ever. */
 static uint32_t wanted_interest(const weft_stream *s) {
     uint32_t wanted = 0;
+    if (s->flags & STREAM_CONNECTING)
+        return EPOLLOUT;
     if (s->flags & STREAM_BLOCKED)
         wanted |= EPOLLOUT;
     if (s->flags & STREAM_LINGER || stream_may_read(s))
@@ -141,6 +154,10 @@ static void advance_closing(weft_stream *s) {
         s->flags |= STREAM_TIMED;
         return;
     }
+    if (s->flags & STREAM_CONNECTING) {
+        stream_end(s, 0); /* nobody is there yet who could wait for an end */
+        return;
+    }
     if (s->flags & STREAM_EOF) {
         stream_end(s, 0);
         return;
@@ -170,6 +187,8 @@ void stream_settle(weft_stream *s) {
     if (s->flags & STREAM_ENDED)
         return;
     update_interest(s);
+    if (s->flags & STREAM_CONNECTING)
+        return; /* on_open comes before everything else */
     if ((s->flags & STREAM_SHOW) || ((s->flags & STREAM_DRAIN) && output_is_below_mark(s)))
         stream_service_later(s);
 }
@@ -285,6 +304,8 @@ static void show_withheld_eof(weft_stream *s) {
 }
 
 static void serve_later(weft_stream *s) {
+    if (s->flags & STREAM_CONNECTING)
+        return;
     if ((s->flags & (STREAM_OPENED | STREAM_CLOSING | STREAM_ENDED)) == 0)
         stream_open(s);
     if ((s->flags & (STREAM_DRAIN | STREAM_ENDED)) == STREAM_DRAIN && output_is_below_mark(s))
@@ -362,7 +383,7 @@ int weft_adopt(weft_worker *w, int fd, const weft_protocol *protocol, void *arg,
     if (was_blocking < 0)
         return was_blocking;
     weft_stream *s = NULL;
-    r = stream_create(net, fd, protocol, arg, NULL, &s);
+    r = stream_create(net, fd, protocol, arg, NULL, 0, &s);
     if (r < 0) {
         if (was_blocking)
             (void)os_clear_nonblocking(fd);
