@@ -49,7 +49,7 @@ int stream_clock_deadline(weft_stream *s, uint64_t delay_ns) {
 int stream_clock_connect(weft_stream *s) {
     uint64_t timeout_ns = s->protocol->connect_timeout_ns;
     int r = stream_clock_deadline(s, timeout_ns ? timeout_ns : NET_CONNECT_TIMEOUT_NS);
-    if (r == 0)
+    if (r == 0 && !MUTANT("connect-idle-forgotten"))
         s->clock->idle_ns = s->protocol->idle_timeout_ns;
     return r;
 }
@@ -97,10 +97,11 @@ static void clock_fired(weft_timer *timer) {
     weft_stream *s = container_of(timer, struct stream_clock, timer)->stream;
     if (s->flags & STREAM_ENDED)
         return;
+    const uint32_t connecting = MUTANT("connect-for-ever") ? 0 : STREAM_CONNECTING;
+    const uint32_t timed = MUTANT("net-close-times-out") ? STREAM_CLOSING : STREAM_TIMED;
     if (s->flags & STREAM_LINGER)
         stream_end(s, 0); /* the peer had its second; what it still sends is answered by a reset */
-    else if (s->flags &
-             (MUTANT("net-close-times-out") ? STREAM_CLOSING : STREAM_TIMED | STREAM_CONNECTING))
+    else if (s->flags & (timed | connecting))
         stream_end(s, -ETIMEDOUT);
     else if (s->flags & STREAM_CLOSING)
         return; /* an idle timeout, and a close of this very iteration */

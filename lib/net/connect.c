@@ -12,7 +12,8 @@ static int begin(const struct address *a, int *ret_fd) {
         (void)os_setsockopt_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     int r = os_connect(fd, (const struct sockaddr *)&a->storage, a->size);
     if (r < 0 && r != -EINPROGRESS) {
-        os_close(fd);
+        if (!MUTANT("connect-fd-leaked"))
+            os_close(fd);
         return r;
     }
     *ret_fd = fd;
@@ -62,12 +63,14 @@ int weft_connect(weft_worker *w, const char *address, const weft_protocol *proto
 void stream_connected(weft_stream *s) {
     int error = 0;
     int r = os_getsockopt_int(s->fd, SOL_SOCKET, SO_ERROR, &error);
+    if (MUTANT("connect-error-unseen"))
+        error = 0;
     if (r < 0 || error) {
         stream_end(s, r < 0 ? r : -error);
         return;
     }
     s->flags &= ~(uint32_t)(STREAM_CONNECTING | STREAM_BLOCKED);
     stream_clock_connected(s);
-    if ((s->flags & STREAM_CLOSING) == 0)
+    if ((s->flags & STREAM_CLOSING) == 0 || MUTANT("connect-opens-closed"))
         stream_open(s);
 }

@@ -329,7 +329,7 @@ int weft_stream_shutdown(weft_stream *s) {
         return s->error;
     if (s->flags & (STREAM_ENDED | STREAM_CLOSING))
         return -EPIPE;
-    if (s->flags & STREAM_CONNECTING)
+    if (s->flags & STREAM_CONNECTING && !MUTANT("connect-shut-early"))
         return -ENOTCONN;
     s->flags |= STREAM_SHUT;
     stream_service_soon(s);

@@ -76,7 +76,7 @@ void stream_stop(weft_stream *s) {
     if (s->flags & (STREAM_ENDED | STREAM_STOP_TOLD))
         return;
     s->flags |= STREAM_STOP_TOLD;
-    if (s->flags & STREAM_CONNECTING) {
+    if (s->flags & STREAM_CONNECTING && !MUTANT("connect-told-to-stop")) {
         stream_end(s, -ESHUTDOWN);
         return;
     }
@@ -187,7 +187,7 @@ void stream_settle(weft_stream *s) {
     if (s->flags & STREAM_ENDED)
         return;
     update_interest(s);
-    if (s->flags & STREAM_CONNECTING)
+    if (s->flags & STREAM_CONNECTING && !MUTANT("connect-opens-early"))
         return; /* on_open comes before everything else */
     if ((s->flags & STREAM_SHOW) || ((s->flags & STREAM_DRAIN) && output_is_below_mark(s)))
         stream_service_later(s);
@@ -304,7 +304,7 @@ static void show_withheld_eof(weft_stream *s) {
 }
 
 static void serve_later(weft_stream *s) {
-    if (s->flags & STREAM_CONNECTING)
+    if (s->flags & STREAM_CONNECTING && !MUTANT("connect-opens-early"))
         return;
     if ((s->flags & (STREAM_OPENED | STREAM_CLOSING | STREAM_ENDED)) == 0)
         stream_open(s);

@@ -41,14 +41,15 @@ static int listen_at_path(int fd, const struct address *a, mode_t mode, int back
         r = bind_path(fd, a);
     if (r < 0)
         return r;
-    if (mode)
+    if (mode && !MUTANT("unix-umask-stays"))
         r = os_chmod(path, mode);
     if (r == 0)
         r = os_listen(fd, backlog);
     if (r == 0)
         r = os_path_identify(path, &bound.identity);
     if (r < 0) {
-        (void)os_unlink(path);
+        if (!MUTANT("unix-path-left"))
+            (void)os_unlink(path);
         return r;
     }
     strcpy(bound.name, path);
@@ -63,7 +64,7 @@ int unix_listen(int fd, const struct address *a, mode_t mode, int backlog,
         return r < 0 ? r : os_listen(fd, backlog);
     }
     /* A directory that we may write to, but not read, has no lock. */
-    int lock = os_directory_lock(address_path(a));
+    int lock = MUTANT("unix-unlocked") ? -1 : os_directory_lock(address_path(a));
     int r = listen_at_path(fd, a, mode, backlog, ret_path);
     if (lock >= 0)
         os_close(lock);

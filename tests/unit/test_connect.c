@@ -169,6 +169,31 @@ WTEST(connect, refused_is_said_once) {
     end();
 }
 
+/* As where the answer comes from another host: the kernel had not decided when the call returned. */
+static int hide_the_answer(enum os_call call) {
+    return call == OS_CONNECT ? -EINPROGRESS : 0;
+}
+
+/* A socket that was never connected polls as hung up, and has no error: so one that has. */
+static void fail_later(weft_stream *s) {
+    char address[64];
+    free_port(address, sizeof address);
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    in.sin_port = htons((uint16_t)atoi(strrchr(address, ':') + 1));
+    (void)connect(weft_stream_fd(s), (struct sockaddr *)&in, sizeof in);
+}
+
+WTEST(connect, refused_is_said_once_and_later) {
+    begin();
+    seam_call_fn = hide_the_answer;
+    struct attempt a = connect_to("127.0.0.1:1", &caller, fail_later);
+    seam_call_fn = NULL;
+    CHECK_EQ(a.result, 0);
+    check_refused(&a);
+    net_await_open(&net, 0);
+    end();
+}
+
 WTEST(connect, times_out) {
     static const weft_protocol hasty = {.on_open = note_open,
                                         .on_data = note_data,
@@ -300,6 +325,19 @@ WTEST(connect, an_idle_timeout_set_meanwhile_counts_from_the_opening) {
                                        .on_close = note_close};
     begin();
     CHECK_EQ(connect_to(weft_listener_address(net.listener), &idle, set_idle).result, 0);
+    note_await(NOTE_TIMEOUT, 2);
+    CHECK(note_order()[0] == 'o');
+    end();
+}
+
+WTEST(connect, the_idle_timeout_of_the_protocol_counts_from_the_opening) {
+    static const weft_protocol idle = {.on_open = note_open,
+                                       .on_data = note_data,
+                                       .on_timeout = note_timeout,
+                                       .on_close = note_close,
+                                       .idle_timeout_ns = WEFT_MSEC(1)};
+    begin();
+    CHECK_EQ(connect_to(weft_listener_address(net.listener), &idle, NULL).result, 0);
     note_await(NOTE_TIMEOUT, 2);
     CHECK(note_order()[0] == 'o');
     end();
