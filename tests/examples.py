@@ -14,6 +14,7 @@ import resource
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -709,6 +710,133 @@ def supervise_with_sigchld_ignored():
 def supervise_bad_arguments():
     with Supervisor() as supervisor:
         check(supervisor.end(1, "usage: ") == [], "it runs")
+
+
+@test
+def proxy_passes_on_what_an_echo_server_says():
+    with Program("echo", "127.0.0.1:0") as server:
+        host, port = server.address()
+        with Program("proxy", "127.0.0.1:0", f"{host}:{port}") as proxy:
+            connections, _ = exercise(proxy.address())
+            check(proxy.end(0, signo=signal.SIGTERM) == [], "more output")
+            close_all(connections)
+        server.end(0, signo=signal.SIGTERM)
+
+
+@test
+def proxy_between_unix_sockets():
+    with tempfile.TemporaryDirectory() as directory:
+        front, back = directory + "/front", directory + "/back"
+        with Program("echo", "unix:" + back) as server, \
+                Program("proxy", "unix:" + front, "unix:" + back) as proxy:
+            check(server.line().startswith(f"listening on unix:{back} "), "where?")
+            check(proxy.line() == f"listening on unix:{front}", "where?")
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(PATIENCE_S)
+                connection.connect(front)
+                echo_greedily(connection, random.Random(2).randbytes(4 << 20))
+                connection.shutdown(socket.SHUT_WR)
+                check(connection.recv(1) == b"", "no end after the end")
+            proxy.end(0, signo=signal.SIGTERM)
+            server.end(0, signo=signal.SIGTERM)
+        check(os.listdir(directory) == [], "paths are left")
+
+
+def proxied(listening):
+    """A proxy to a server of ours, the client's connection to it, and the server's end of that."""
+    host, port = listening.getsockname()
+    proxy = Program("proxy", "127.0.0.1:0", f"{host}:{port}")
+    client = connect(proxy.address())
+    server, _ = listening.accept()
+    server.settimeout(PATIENCE_S)
+    return proxy, client, server
+
+
+def listen_here():
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.settimeout(PATIENCE_S)
+    return listening
+
+
+@test
+def proxy_keeps_a_half_close():
+    data = random.Random(3).randbytes(1 << 20)
+    with listen_here() as listening:
+        proxy, client, server = proxied(listening)
+        with proxy, client, server:
+            client.sendall(b"question")
+            client.shutdown(socket.SHUT_WR)
+            check(receive(server, 8) == b"question", "not passed on")
+            check(server.recv(1) == b"", "its end was not passed on")
+            server.sendall(data)
+            server.close()
+            check(receive(client, len(data)) == data, "the way back is closed or wrong")
+            check(client.recv(1) == b"", "no end")
+            proxy.end(0, signo=signal.SIGTERM)
+
+
+@test
+def proxy_slows_the_sender_of_a_slow_reader():
+    data = random.Random(4).randbytes(64 << 20)
+    with listen_here() as listening:
+        proxy, client, server = proxied(listening)
+        with proxy, client, server:
+            server.setblocking(False)
+            sent = 0
+            while select.select([], [server], [], 1)[1]: # until it has been full for a second
+                sent += server.send(data[sent:sent + (1 << 20)])
+                check(sent < len(data), "it takes everything that nobody reads")
+            client.sendall(b"the other way is open")
+            server.settimeout(PATIENCE_S)
+            check(receive(server, 21) == b"the other way is open", "one direction stops the other")
+            received = bytearray()
+            server.setblocking(False)
+            while len(received) < len(data):
+                readable, writable, _ = select.select(
+                    [client], [server] if sent < len(data) else [], [], PATIENCE_S)
+                check(readable or writable, "no progress")
+                if writable:
+                    sent += server.send(data[sent:sent + (1 << 20)])
+                if readable:
+                    received += client.recv(1 << 20)
+            check(bytes(received) == data, "other bytes")
+            proxy.end(0, signo=signal.SIGTERM)
+
+
+@test
+def proxy_passes_a_reset_on():
+    with listen_here() as listening:
+        proxy, client, server = proxied(listening)
+        with proxy, client:
+            client.sendall(b"x")
+            check(receive(server, 1) == b"x", "not passed on")
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            server.close()
+            try:
+                check(client.recv(1) != b"", "a reset became an end")
+            except ConnectionResetError:
+                pass
+            proxy.end(0, signo=signal.SIGTERM)
+
+
+@test
+def proxy_without_target():
+    with listen_here() as listening:
+        host, port = listening.getsockname()
+    with Program("proxy", "127.0.0.1:0", f"{host}:{port}") as proxy:
+        with connect(proxy.address()) as client:
+            try:
+                client.sendall(b"x")
+                check(client.recv(1) == b"", "bytes from nowhere")
+            except ConnectionError:
+                pass
+        # Said where it is known at once, and else not: nothing but that, in either case.
+        proxy.process.send_signal(signal.SIGTERM)
+        _, err = proxy.process.communicate(timeout=PATIENCE_S)
+        check(proxy.process.returncode == 0, err)
+    for arguments in [], ["127.0.0.1:0"], ["127.0.0.1:0", "x", "y"], ["nonsense", "x"]:
+        with Program("proxy", *arguments) as proxy:
+            check(proxy.end(1, ":") == [], str(arguments))
 
 
 def main():
