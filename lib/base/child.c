@@ -29,7 +29,7 @@ enum { CHILD_STACK = 8 << 10, SIGNAL_COUNT = 64 };
 
 #ifdef THREAD_SANITIZER
 /* Its interceptor takes every clone() without a thread for a fork(), after which it would begin
- * anew in the child, in memory that is the parent's. The C library's own name is not intercepted. */
+ * anew in the child, in memory that is the parent's. The C library's own name it leaves alone. */
 int __clone(int (*fn)(void *arg), void *stack, int flags, void *arg, ...); // NOLINT
 #define clone __clone
 #endif
@@ -38,7 +38,7 @@ int __clone(int (*fn)(void *arg), void *stack, int flags, void *arg, ...); // NO
 #define RAW_(number, a, b, c, d, e, f, ...)                                                        \
     syscall_raw(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
-/* --- in the child ------------------------------------------------------------------------------ */
+/* --- in the child ----------------------------------------------------------------------------- */
 
 /* For kernels before 5.9. The directory's own fd is the last to go. */
 NO_SANITIZER static long close_listed(unsigned from) {
@@ -70,6 +70,8 @@ NO_SANITIZER static long close_listed(unsigned from) {
 
 NO_SANITIZER static long close_others(const struct child_plan *plan) {
     long r = -ENOSYS;
+    if (MUTANT("spawn-fds-left"))
+        return 0;
     if (!plan->files_refused)
         r = RAW(SYS_close_range, plan->fd_count, ~0u, 0);
     return r == -ENOSYS ? close_listed(plan->fd_count) : r;
@@ -92,6 +94,8 @@ NO_SANITIZER static long fds_make_way(struct child_plan *plan) {
         int *source = &plan->sources[i];
         if (*source < 0 || *source >= (int)plan->fd_count || *source == (int)i)
             continue;
+        if (MUTANT("spawn-fds-in-the-way"))
+            continue;
         long moved = RAW(SYS_fcntl, *source, F_DUPFD_CLOEXEC, plan->fd_count);
         if (moved < 0)
             return moved == -EINVAL ? -EMFILE : moved; /* no number is left above the range */
@@ -104,8 +108,8 @@ NO_SANITIZER static long fds_place(const struct child_plan *plan) {
     for (unsigned i = 0; i < plan->fd_count; i++) {
         int source = plan->sources[i];
         long r = 0;
-        if (source == (int)i)
-            r = RAW(SYS_fcntl, i, F_SETFD, 0); /* not close-on-exec */
+        if (source == (int)i) /* it shall not be close-on-exec */
+            r = MUTANT("spawn-fds-lost-at-exec") ? 0 : RAW(SYS_fcntl, i, F_SETFD, 0);
         else if (source >= 0)
             r = RAW(SYS_dup3, source, i, 0);
         if (r < 0)
@@ -152,7 +156,7 @@ NO_SANITIZER static long become(const struct child_plan *plan) {
     if (!by_uid && !by_gid)
         return 0;
     if (uid == 0 || (by_uid && uid != (long)plan->uid) || (by_gid && gid != (long)plan->gid))
-        r = RAW(SYS_setgroups, 0, 0);
+        r = MUTANT("spawn-groups-kept") ? 0 : RAW(SYS_setgroups, 0, 0);
     if (r >= 0 && by_gid)
         r = RAW(SYS_setgid, plan->gid);
     if (r >= 0 && by_uid)
@@ -164,8 +168,10 @@ NO_SANITIZER static void signals_reset(void) {
     static const uint64_t by_default[8]; /* the kernel's struct sigaction, all zero: SIG_DFL */
     static const uint64_t none;
     for (int signo = 1; signo <= SIGNAL_COUNT; signo++)
-        (void)RAW(SYS_rt_sigaction, signo, by_default, 0, sizeof none);
-    (void)RAW(SYS_rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof none);
+        if (!MUTANT("spawn-ignores"))
+            (void)RAW(SYS_rt_sigaction, signo, by_default, 0, sizeof none);
+    if (!MUTANT("spawn-blocks"))
+        (void)RAW(SYS_rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof none);
 }
 
 NO_SANITIZER static bool try_the_next(long error) {
@@ -189,7 +195,7 @@ NO_SANITIZER static long exec_first(const struct child_plan *plan) {
         error = RAW(SYS_execve, *file, plan->argv, plan->envp);
         if (!try_the_next(error))
             return error;
-        forbidden |= error == -EACCES;
+        forbidden |= error == -EACCES && !MUTANT("spawn-forbidden-forgotten");
     }
     return forbidden ? -EACCES : error;
 }
@@ -234,11 +240,11 @@ NO_SANITIZER static int child_with_shared_files(void *arg) {
     return child_ends(plan, r);
 }
 
-/* --- in the parent ------------------------------------------------------------------------------ */
+/* --- in the parent ---------------------------------------------------------------------------- */
 
 /* Ours, since nobody else's wait sees a child without exit signal. */
 static void reap_failed(pid_t pid, int pidfd) {
-    while (RAW(SYS_wait4, pid, 0, __WALL, 0) == -EINTR)
+    while (!MUTANT("spawn-zombie") && RAW(SYS_wait4, pid, 0, __WALL, 0) == -EINTR)
         ;
     if (pidfd >= 0)
         os_close(pidfd);
@@ -271,7 +277,7 @@ int child_start(struct child_plan *plan, pid_t *ret_pid, int *ret_pidfd) {
     /* Finding out twice that the kernel is too old costs one clone. */
     static _Atomic bool files_refused;
     OS_SEAM(OS_CLONE);
-    int flags = CLONE_VM | CLONE_VFORK;
+    int flags = CLONE_VM | CLONE_VFORK | (MUTANT("spawn-exit-signal") ? SIGCHLD : 0);
     if (!os_seam_refuses(OS_PIDFD_OPEN))
         flags |= CLONE_PIDFD;
     plan->files_refused = os_seam_refuses(OS_CLOSE_RANGE) ||

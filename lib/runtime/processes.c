@@ -2,8 +2,8 @@
  *
  * DESIGN
  *
- * A handle has one owner at a time; what carries it from one to the other is a message, so its memory
- * is freed by whoever owns it last, and nobody ever looks at one that is gone.
+ * A handle has one owner at a time; what carries it from one to the other is a message, so its
+ * memory is freed by whoever owns it last, and nobody ever looks at one that is gone.
  *
  *     worker: watch, spawn --> WATCHED, the sentinel's: its pidfd is in the sentinel's selector
  *                                |
@@ -14,9 +14,10 @@
  *       message to the worker,   |             |   out of its selector and frees
  *       which calls fn and frees v             v
  *
- * The state changes under one lock, which the sentinel holds while it reaps: so either the status was
- * taken and fn will have it, or after weft_process_stop() it is the program's to take. The same lock
- * guards the map of pids; a pid leaves it in the step that reaps, before the kernel can give it away.
+ * The state changes under one lock, which the sentinel holds while it reaps: so either the status
+ * was taken and fn will have it, or after weft_process_stop() it is the program's to take. The same
+ * lock guards the map of pids; a pid leaves it in the step that reaps, before the kernel can give it
+ * away.
  *
  * The pidfd is watched edge-triggered: that of a zombie whose tracer comes first stays readable.
  *
@@ -45,7 +46,7 @@ static struct children *children_of(const weft_process *p) {
     return &p->worker->runtime->children;
 }
 
-/* --- the handle ---------------------------------------------------------------------------------- */
+/* --- the handle ------------------------------------------------------------------------------- */
 
 weft_process *process_create(weft_worker *w,
                              void (*fn)(weft_process *process, const siginfo_t *info, void *arg),
@@ -71,13 +72,14 @@ static void close_ends(weft_process *p) {
 }
 
 void process_free(weft_process *p) {
-    close_ends(p);
+    if (!MUTANT("process-ends-leaked"))
+        close_ends(p);
     if (p->pidfd >= 0)
         os_close(p->pidfd);
     mem_free(p, sizeof *p);
 }
 
-/* --- the sentinel's side ------------------------------------------------------------------------- */
+/* --- the sentinel's side ---------------------------------------------------------------------- */
 
 /* Holds the lock. False: it lives. */
 static bool reap(weft_process *p) {
@@ -90,7 +92,8 @@ static bool reap(weft_process *p) {
     /* Somebody else took the status: all there is to say is that the child has ended. */
     p->info = r == 0 ? info : (siginfo_t){0};
     p->state = PROCESS_REAPED;
-    pid_map_remove(&children, &p->node);
+    if (!MUTANT("process-pid-kept"))
+        pid_map_remove(&children, &p->node);
     list_remove(&p->swept_link);
     return true;
 }
@@ -115,7 +118,10 @@ static void hand_back(weft_process *p) {
         (void)selector_unregister(p->worker->runtime->sentinel.selector, p->pidfd);
     say_stolen(p);
     p->task.run = process_ended;
-    (void)worker_post(p->worker, &p->task);
+    weft_worker *w = p->worker;
+    if (MUTANT("process-told-elsewhere"))
+        w = w->runtime->workers[0];
+    (void)worker_post(w, &p->task);
 }
 
 static void pidfd_ready(struct worker_source *source, uint32_t epoll_events) {
@@ -139,7 +145,8 @@ void processes_sweep(weft_runtime *rt) {
         if (reap(container_of(node, weft_process, swept_link)))
             list_append(&ended, node);
     }
-    bool go_on = rt->children.by_clock && !list_is_empty(&rt->children.swept);
+    bool go_on = rt->children.by_clock && !list_is_empty(&rt->children.swept) &&
+                 !MUTANT("process-clock-stops");
     lock_drop(&children_lock);
     for (struct list *node; (node = list_pop(&ended));)
         hand_back(container_of(node, weft_process, swept_link));
@@ -178,7 +185,7 @@ void processes_leave(weft_runtime *rt) {
     lock_drop(&children_lock);
 }
 
-/* --- the worker's side --------------------------------------------------------------------------- */
+/* --- the worker's side ------------------------------------------------------------------------ */
 
 static void call(weft_process *p, const siginfo_t *info) {
     p->in_callback = true;
@@ -189,7 +196,7 @@ static void call(weft_process *p, const siginfo_t *info) {
 static void process_ended(weft_task *task) {
     weft_process *p = container_of(task, weft_process, task);
     list_remove(&p->link);
-    if (!p->muted)
+    if (!p->muted || MUTANT("process-told-after-stop"))
         call(p, &p->info);
     process_free(p);
 }
@@ -199,10 +206,12 @@ int process_may_watch(weft_worker *w) {
     int r = os_sigaction_get(SIGCHLD, &action);
     if (r < 0)
         return r;
-    if (action.sa_handler == SIG_IGN || (action.sa_flags & SA_NOCLDWAIT))
+    bool kept = action.sa_handler != SIG_IGN && !(action.sa_flags & SA_NOCLDWAIT);
+    if (!kept && !MUTANT("process-sigchld-unasked"))
         return -EBUSY;
     /* The latter: what was posted to a runtime that never ran, and so has no sentinel. */
-    if (w->finish_seen || atom_load(&w->runtime->phase, acquire) == RUNTIME_ENDED)
+    bool ended = atom_load(&w->runtime->phase, acquire) == RUNTIME_ENDED;
+    if (w->finish_seen || (ended && !MUTANT("process-without-sentinel")))
         return -ESHUTDOWN;
     lock_take(&children_lock);
     r = w->runtime->children.sentinel_gone ? -ESHUTDOWN : pid_map_reserve(&children);
@@ -239,6 +248,8 @@ static void sweep_also(weft_process *p) {
     /* It may have ended before anybody listened, or the clock have stopped with the last one. */
     siginfo_t info = {0};
     int r = os_child_peek(p->pidfd, p->pid, &info);
+    if (MUTANT("process-dead-unswept"))
+        return;
     if (r < 0 || info.si_pid != 0 || by_clock)
         ask_sweep(rt);
 }
@@ -317,7 +328,8 @@ static int check_unwatched(const weft_process *p) {
     siginfo_t info;
     if (!other)
         return 0;
-    if (other->pidfd >= 0 && os_child_peek(other->pidfd, 0, &info) == -ECHILD) {
+    if (other->pidfd >= 0 && os_child_peek(other->pidfd, 0, &info) == -ECHILD &&
+        !MUTANT("process-recycled-refused")) {
         supersede(other); /* its status was stolen, and its pid given to this one */
         return 0;
     }
@@ -341,7 +353,7 @@ static int watch(weft_process *p, pid_t pid) {
         return 0;
     }
     r = listen_to_pidfd(p);
-    if (r < 0) {
+    if (r < 0 && !MUTANT("process-refused-kept")) {
         lock_take(&children_lock);
         leave(p);
         lock_drop(&children_lock);
@@ -374,11 +386,14 @@ int weft_process_watch(weft_worker *w, pid_t pid,
 }
 
 void weft_process_stop(weft_process *p) {
-    if (!p || !worker_owner_check_void(p->worker, "weft_process_stop") || p->in_callback)
+    if (!p || !worker_owner_check_void(p->worker, "weft_process_stop"))
+        return;
+    if (p->in_callback && !MUTANT("process-stopped-in-fn"))
         return;
     close_ends(p);
     lock_take(&children_lock);
-    bool watched = p->state == PROCESS_WATCHED, alone = children_of(p)->sentinel_gone;
+    bool watched = p->state == PROCESS_WATCHED;
+    bool alone = children_of(p)->sentinel_gone && !MUTANT("process-stop-unheard");
     if (watched)
         leave(p);
     /* Under the lock: once the sentinel has said that it is gone, nobody tells it anything. */
@@ -400,7 +415,7 @@ int weft_process_kill(weft_process *p, int signo) {
     r = -ESRCH;
     /* Under the lock it cannot be reaped, so that even a pid is still its own. */
     lock_take(&children_lock);
-    if (p->state == PROCESS_WATCHED && !p->superseded)
+    if (p->state == PROCESS_WATCHED && (!p->superseded || MUTANT("process-kills-the-next")))
         r = p->pidfd >= 0 ? os_pidfd_signal(p->pidfd, signo) : os_kill(p->pid, signo);
     lock_drop(&children_lock);
     return r;
@@ -438,7 +453,8 @@ static void part_finish(weft_worker *w, void *state) {
     while (!list_is_empty(&wp->all)) {
         weft_process *p = container_of(wp->all.next, weft_process, link);
         list_remove(&p->link);
-        call(p, NULL);
+        if (!MUTANT("process-left-untold"))
+            call(p, NULL);
         lock_take(&children_lock);
         leave(p);
         lock_drop(&children_lock);

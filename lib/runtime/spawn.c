@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 enum { STDIO = 3 };
@@ -27,24 +26,25 @@ static bool all_zero(const uint64_t *words, size_t count) {
 
 static int options_check(const weft_spawn_options *o) {
     const uint32_t known = WEFT_SPAWN_UID | WEFT_SPAWN_GID | WEFT_SPAWN_SETSID | WEFT_SPAWN_PGROUP;
-    struct rlimit limit;
     if (!o || !o->file || (o->flags & ~known) || !all_zero(o->reserved, array_length(o->reserved)))
         return -EINVAL;
     /* Forgetting the flag must not leave the child with its parent's privileges. */
-    if ((o->uid && !(o->flags & WEFT_SPAWN_UID)) || (o->gid && !(o->flags & WEFT_SPAWN_GID)))
+    bool forgotten =
+        (o->uid && !(o->flags & WEFT_SPAWN_UID)) || (o->gid && !(o->flags & WEFT_SPAWN_GID));
+    if (forgotten && !MUTANT("spawn-user-forgotten"))
         return -EINVAL;
     for (int i = 0; i < STDIO; i++)
         if (o->stdio[i] < WEFT_STDIO_PIPE)
             return -EINVAL;
     if (o->fd_count > 0 && !o->fds)
         return -EINVAL;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
-        (o->fd_count > limit.rlim_cur || o->fd_count + STDIO > limit.rlim_cur))
+    size_t most = os_fd_limit();
+    if (o->fd_count > most || o->fd_count + STDIO > most)
         return -EMFILE;
     return o->file[0] ? 0 : -ENOENT;
 }
 
-/* --- where the program may lie ------------------------------------------------------------------- */
+/* --- where the program may lie ---------------------------------------------------------------- */
 
 /* The paths of PATH, each with the file's name behind it; an empty one is the current directory. */
 static void files_fill(char **files, char *text, const char *path, const char *file) {
@@ -81,7 +81,7 @@ static int files_find(struct spawn *s, const char *file) {
     return 0;
 }
 
-/* --- fds ----------------------------------------------------------------------------------------- */
+/* --- fds -------------------------------------------------------------------------------------- */
 
 static int source_open(int fd, int *ret_source) {
     int r = MUTANT("spawn-fds-unseen") ? 0 : os_fd_check(fd);
@@ -133,7 +133,7 @@ static int sources_fill(struct spawn *s, weft_process *p, const weft_spawn_optio
     return r;
 }
 
-/* --- all of it ----------------------------------------------------------------------------------- */
+/* --- all of it -------------------------------------------------------------------------------- */
 
 static uint32_t plan_flags(uint32_t flags) {
     uint32_t plan = 0;
@@ -159,7 +159,7 @@ static int spawn_prepare(struct spawn *s, weft_process *p, const weft_spawn_opti
 
 static void spawn_clean(struct spawn *s) {
     for (int i = 0; i < STDIO; i++)
-        if (s->ends[i] >= 0)
+        if (s->ends[i] >= 0 && !MUTANT("spawn-ends-kept"))
             os_close(s->ends[i]);
     mem_free(s->files, s->files_size);
     mem_free(s->plan.sources, s->sources_size);
@@ -173,7 +173,7 @@ static int spawn(weft_process *p, const weft_spawn_options *o) {
     spawn_clean(&s);
     if (r < 0)
         return r;
-    /* A kernel that gives no pidfd with the child may give one for it; it is ours and not reaped. */
+    /* A kernel that gives no pidfd with the child may give one for it: it is ours, and unreaped. */
     if (p->pidfd < 0) {
         int pidfd = os_pidfd_open(p->pid);
         p->pidfd = pidfd < 0 ? -1 : pidfd;

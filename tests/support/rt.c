@@ -194,7 +194,11 @@ static int usual_error(enum os_call call) {
     case OS_ALLOC:
     case OS_EPOLL_CTL:
     case OS_AFFINITY: return -ENOMEM;
-    case OS_THREAD_CREATE: return -EAGAIN;
+    case OS_THREAD_CREATE:
+    case OS_CLONE: return -EAGAIN;
+    case OS_FCNTL: return -EBADF;
+    case OS_PIDFD_OPEN:
+    case OS_PIPE:
     case OS_EPOLL_CREATE:
     case OS_EVENTFD:
     case OS_SIGNALFD: return -EMFILE;
