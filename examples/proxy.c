@@ -6,8 +6,8 @@
  * know each other by a pointer and need no lock. Each direction by itself:
  *
  *   back-pressure   What one side cannot send yet is held, BUFFER bytes at most. Beyond, a write is
- *                   refused, the other side's bytes stay where they are, and it is not read any more
- *                   until on_drain. So a slow reader slows its sender down, and nobody else.
+ *                   refused, the other side's bytes stay where they are, and it is not read any
+ *                   more until on_drain. So a slow reader slows its sender down, and nobody else.
  *   half-close      The end of one side's input is passed on as the end of the other's output; the
  *                   way back stays open, as the two may want it.
  *

@@ -16,8 +16,8 @@
  *     int r = weft_spawn(w, &options, ended, NULL, NULL);
  *
  * Where pidfds are refused (kernels before 5.4, or a filter of system calls) SIGCHLD does their
- * work if the program lets it: name SIGCHLD in weft_runtime_options.signals. Otherwise weft looks at
- * its children every 20 ms, and says so once.
+ * work if the program lets it: name SIGCHLD in weft_runtime_options.signals. Otherwise weft looks
+ * at its children every 20 ms, and says so once.
  */
 #ifndef WEFT_PROCESS_H
 #define WEFT_PROCESS_H
@@ -47,8 +47,9 @@ enum {
 
 /* weft_spawn_options.flags */
 enum {
-    WEFT_SPAWN_UID    = 1u << 0, /* become uid, without supplementary groups */
-    WEFT_SPAWN_GID    = 1u << 1, /* become gid, without supplementary groups */
+    WEFT_SPAWN_UID    = 1u << 0, /* become uid; supplementary groups are dropped, but for those of
+                                    an unprivileged parent that names its own uid and gid */
+    WEFT_SPAWN_GID    = 1u << 1, /* become gid; likewise */
     WEFT_SPAWN_SETSID = 1u << 2, /* lead a new session, and so a new process group (setsid(2)) */
     WEFT_SPAWN_PGROUP = 1u << 3, /* lead a new process group (setpgid(2)) */
 };
@@ -71,13 +72,14 @@ typedef struct weft_spawn_options {
 } weft_spawn_options;
 
 /* Starts a program. The child has exactly the fds named, an empty signal mask and default
- * dispositions (also where the parent ignores a signal); everything else is the parent's. Numbers in
- * stdio and fds may overlap the child's in any way, and one fd may be named twice. The order in the
- * child: session or process group, fds, cwd, groups, gid, uid, exec.
+ * dispositions (also where the parent ignores a signal); everything else is the parent's. Numbers
+ * in stdio and fds may overlap the child's in any way, and one fd may be named twice. The order in
+ * the child: session or process group, fds, cwd, groups, gid, uid, exec.
  *
  * The worker stands still until the exec, usually well under a millisecond; the cost does not grow
- * with the parent's memory (vfork(2) semantics), nor with its open fds beyond the highest one named.
- * An error of the exec, or of anything before it, is returned here, and leaves no zombie and no fd.
+ * with the parent's memory (vfork(2) semantics), nor with its open fds beyond the highest one
+ * named. An error of the exec, or of anything before it, is returned here, and leaves no zombie and
+ * no fd.
  *
  * Thread:  owner of w.
  * Owns:    the handle is valid until fn returns, or until weft_process_stop(); ret_process may be
@@ -97,8 +99,8 @@ typedef struct weft_spawn_options {
  *          -ENOEXEC, -E2BIG, -ENOTDIR, -ELOOP, -ENAMETOOLONG, -ETXTBSY, -EIO, ...  as execve(2)
  *                   and chdir(2) say
  *          -EPERM   no privilege for uid or gid; on another thread; in a forked child
- *          -EMFILE, -ENFILE  no file descriptor left (a child holds one, each pipe two, of which one
- *                   stays)
+ *          -EMFILE, -ENFILE  no file descriptor left (a child holds one, each pipe two, of which
+ *                   one stays)
  *          -EAGAIN  no process left (RLIMIT_NPROC, pid_max)
  *          -ESHUTDOWN  the runtime's sentinel has ended
  *          -ENOMEM  no memory
@@ -108,8 +110,8 @@ WEFT_API int weft_spawn(weft_worker *w, const weft_spawn_options *options,
                         void (*fn)(weft_process *process, const siginfo_t *info, void *arg),
                         void *arg, weft_process **ret_process);
 
-/* Watches a child of this process that was started in another way, also one that is dead already. fn
- * as for weft_spawn(): it runs once, after weft has reaped the child.
+/* Watches a child of this process that was started in another way, also one that is dead already.
+ * fn as for weft_spawn(): it runs once, after weft has reaped the child.
  *
  * Thread:  owner of w.
  * Owns:    the handle, as for weft_spawn(); so is reaping the child, until weft_process_stop().

@@ -1,20 +1,20 @@
 /* weft/signal.h: signals of the process, as callbacks on a worker.
  *
- * The runtime's sentinel reads a signalfd, 64 signals at a time, and sends each to every worker that
- * watches its number. fn is an ordinary callback: it may do what any other may, and no rule of
+ * The runtime's sentinel reads a signalfd, 64 signals at a time, and sends each to every worker
+ * that watches its number. fn is an ordinary callback: it may do what any other may, and no rule of
  * signal-safety(7) is for it.
  *
  * What a program must do first: name its numbers in weft_runtime_options.signals and create the
  * runtime in main() before other threads exist, so that all of them inherit the mask. A number that
- * some thread leaves unblocked can be given to that thread by the kernel, with its default action or
- * the program's own handler; weft then says so once, with the thread's name.
+ * some thread leaves unblocked can be given to that thread by the kernel, with its default action
+ * or the program's own handler; weft then says so once, with the thread's name.
  *
- * What arrives: everything that is sent to the process (kill(2), sigqueue(3), a terminal's ^C), also
- * numbers that were inherited as ignored. Not what is sent to one thread of it (raise(3),
+ * What arrives: everything that is sent to the process (kill(2), sigqueue(3), a terminal's ^C),
+ * also numbers that were inherited as ignored. Not what is sent to one thread of it (raise(3),
  * pthread_kill(3)). Standard signals coalesce in the kernel while one is pending (signal(7)).
- * Real-time signals queue, and arrive in order and with their payload. A signal that came before the
- * first watch of its number stays pending for it; one that comes when the last watch has gone is
- * discarded, and does not kill the process. A worker that lags behind by tens of thousands of
+ * Real-time signals queue, and arrive in order and with their payload. A signal that came before
+ * the first watch of its number stays pending for it; one that comes when the last watch has gone
+ * is discarded, and does not kill the process. A worker that lags behind by tens of thousands of
  * signals makes the sentinel leave them in the kernel's queue, whose length RLIMIT_SIGPENDING
  * bounds, until the worker has caught up: the memory for them is bounded, and none is lost.
  *
@@ -42,9 +42,9 @@ typedef struct weft_signal weft_signal;
  * returns. fn never runs before this call has returned.
  *
  * Thread:  owner of w.
- * Owns:    the handle is valid until weft_signal_stop(), or until the worker ends; ret_signal may be
- *          NULL: the watch then lasts as long as the worker. A watch does not keep the runtime from
- *          stopping.
+ * Owns:    the handle is valid until weft_signal_stop(), or until the worker ends; ret_signal may
+ *          be NULL: the watch then lasts as long as the worker. A watch does not keep the runtime
+ *          from stopping.
  * Returns: 0, or
  *          -EINVAL  w or fn is NULL, or signo is one that cannot be waited for (SIGKILL, SIGSTOP, a
  *                   synchronous fault, one of the C library's own, or no signal)

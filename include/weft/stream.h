@@ -2,10 +2,11 @@
  *
  * A weft_protocol says what to do with a connection: a handful of callbacks and limits, usually
  * static const. weft_listen() binds an address to one; every connection it accepts becomes a
- * weft_stream on one of the workers, the streams spread evenly, and stays there. weft_connect() makes
- * a stream to somebody else's listener, weft_adopt() one of a socket that is connected already. Each stream carries state_size bytes of the
- * program's in the same allocation, and lives on its worker's thread: its callbacks run there, and
- * the calls below that take a stream belong there.
+ * weft_stream on one of the workers, the streams spread evenly, and stays there. weft_connect()
+ * makes a stream to somebody else's listener, weft_adopt() one of a socket that is connected
+ * already. Each stream carries state_size bytes of the program's in the same allocation, and lives
+ * on its worker's thread: its callbacks run there, and the calls below that take a stream belong
+ * there.
  *
  * Order. on_open, then on_data any number of times, then on_eof perhaps, then on_close, exactly
  * once and last; the stream is valid until on_close returns. After weft_stream_close() or
@@ -194,11 +195,11 @@ WEFT_API int weft_listen(weft_runtime *rt, const char *address, const weft_proto
 WEFT_API int weft_listen_fd(weft_runtime *rt, int fd, const weft_protocol *protocol, void *arg,
                             weft_listener **ret_listener);
 
-/* Connects to address: a stream on w, whose on_open comes when it has connected. If that fails later,
- * or takes longer than connect_timeout_ns, on_close comes alone, with the errno; an error that is
- * known at once is returned, and there is no on_close. What is written before on_open leaves when it
- * has connected. weft_stream_close() meanwhile ends it with 0, at once if nothing was written;
- * weft_stream_shutdown() is -ENOTCONN; a stop of the runtime ends it with -ESHUTDOWN.
+/* Connects to address: a stream on w, whose on_open comes when it has connected. If that fails
+ * later, or takes longer than connect_timeout_ns, on_close comes alone, with the errno; an error
+ * that is known at once is returned, and there is no on_close. What is written before on_open
+ * leaves when it has connected. weft_stream_close() meanwhile ends it with 0, at once if nothing
+ * was written; weft_stream_shutdown() is -ENOTCONN; a stop of the runtime ends it with -ESHUTDOWN.
  *
  * Thread:  owner of w.
  * Owns:    the stream is weft's, and valid until on_close returns; ret_stream may be NULL. address
@@ -210,7 +211,8 @@ WEFT_API int weft_listen_fd(weft_runtime *rt, int fd, const weft_protocol *proto
  *          -EAFNOSUPPORT  a family that the kernel does not know
  *          -ECONNREFUSED  nobody listens there; -ENOENT  no such path; -EACCES  no write permission
  *                   on it; -EAGAIN  a unix socket whose backlog is full: try again later
- *          -ENETUNREACH, -EHOSTUNREACH, -EADDRNOTAVAIL (no local port left), ...  as connect(2) says
+ *          -ENETUNREACH, -EHOSTUNREACH, -EADDRNOTAVAIL (no local port left), ...  as connect(2)
+ *                   says
  *          -EMFILE, -ENFILE  no file descriptor left, in this process or in the system
  *          -ENOMEM, -ENOBUFS  no memory; -ENOSPC  over /proc/sys/fs/epoll/max_user_watches
  *          -ESHUTDOWN  the runtime was asked to stop

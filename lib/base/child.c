@@ -60,7 +60,7 @@ NO_SANITIZER static long close_listed(unsigned from) {
             const char *digit = e->name;
             for (; *digit >= '0' && *digit <= '9'; digit++)
                 fd = fd * 10 + (unsigned)(*digit - '0');
-            if (*digit == 0 && fd >= from && fd != (unsigned)directory)
+            if (*digit == 0 && fd >= from && fd != (unsigned)directory) // NOLINT: the kernel's
                 (void)RAW(SYS_close, fd);
             at += e->length;
         }

@@ -1,9 +1,9 @@
 /* A child process, from clone to exec.
  *
  * The child runs in its parent's memory while the calling thread of the parent waits (vfork(2)
- * semantics), so what it costs does not grow with that memory. Until it execs it may therefore touch
- * nothing that other threads of the parent use: only raw system calls, no lock, no allocation, no
- * errno, and a stack of its own. The plan says everything it needs. */
+ * semantics), so what it costs does not grow with that memory. Until it execs it may therefore
+ * touch nothing that other threads of the parent use: only raw system calls, no lock, no
+ * allocation, no errno, and a stack of its own. The plan says everything it needs. */
 #ifndef WEFT_LIB_BASE_CHILD_H
 #define WEFT_LIB_BASE_CHILD_H
 

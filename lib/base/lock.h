@@ -1,5 +1,6 @@
 /* A mutex. In test builds a scheduler that runs one thread at a time stops threads at yield points,
- * of which there are some under locks: whoever wants a lock then must not block out of its sight. */
+ * of which there are some under locks: whoever wants a lock then must not block out of its
+ * sight. */
 #ifndef WEFT_LIB_BASE_LOCK_H
 #define WEFT_LIB_BASE_LOCK_H
 

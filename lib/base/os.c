@@ -297,6 +297,8 @@ static int child_status(int pidfd, pid_t pid, int options, siginfo_t *ret_info) 
     if (MUTANT("process-waits-for-any") && !(options & WNOWAIT))
         kind = P_ALL;
     int r = OS_RETRY(waitid(kind, (id_t)(pidfd >= 0 ? pidfd : pid), &info, options));
+    if (r == -EINVAL && kind == (idtype_t)P_PIDFD) /* a kernel before 5.4 */
+        r = OS_RETRY(waitid(P_PID, (id_t)pid, &info, options));
     if (r == 0)
         *ret_info = info;
     return r;

@@ -182,8 +182,9 @@ int os_pipe(int ret_ends[2]);                 /* blocking; reading end first */
 int os_sigmask(int how, const sigset_t *set, sigset_t *ret_old);
 int os_sigtimedwait_now(const sigset_t *set); /* the number consumed, or -EAGAIN */
 int os_sigaction_get(int signo, struct sigaction *ret_action);
-/* The status of a child, named by its pidfd or, where that is -1, by its pid: looked at, or taken
- * with the child. 0, or -ECHILD; ret_info->si_pid is 0 while it lives. */
+/* The status of a child, named by its pidfd or, where that is -1 or the kernel does not wait for
+ * such, by its pid: looked at, or taken with the child. 0, or -ECHILD; ret_info->si_pid is 0 while
+ * it lives. */
 int os_child_peek(int pidfd, pid_t pid, siginfo_t *ret_info);
 int os_child_reap(int pidfd, pid_t pid, siginfo_t *ret_info);
 int os_pidfd_signal(int pidfd, int signo);

@@ -15,10 +15,10 @@ int os_directory_lock(const char *path) {
     OS_SEAM(OS_PATH);
     const char *slash = strrchr(path, '/');
     size_t length = slash ? (size_t)(slash - path) + 1 : 0;
-    if (length >= sizeof directory)
+    if (length + 2 > sizeof directory)
         return -ENAMETOOLONG;
     memcpy(directory, path, length);
-    strcpy(directory + length, ".");
+    memcpy(directory + length, ".", 2);
     int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;

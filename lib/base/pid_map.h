@@ -18,7 +18,8 @@ struct pid_map {
     struct pid_node **buckets;
 };
 
-/* Room for one more, found before anything else is done, so that adding cannot fail: 0 or -ENOMEM. */
+/* Room for one more, found before anything else is done, so that adding cannot fail: 0 or
+ * -ENOMEM. */
 int pid_map_reserve(struct pid_map *map);
 void pid_map_add(struct pid_map *map, struct pid_node *node, pid_t pid);
 struct pid_node *pid_map_find(const struct pid_map *map, pid_t pid); /* the latest; NULL */

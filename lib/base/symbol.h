@@ -6,8 +6,8 @@
 #include <stdint.h>
 
 /* "name (MODULE+0xOFFSET; addr2line -Cfpe MODULE 0xOFFSET)" of the function at `address`: without
- * the name where the dynamic symbols have none, as for a static function; the command finds it where
- * the module has debug information or symbols. Takes the lock of the dynamic linker. */
+ * the name where the dynamic symbols have none, as for a static function; the command finds it
+ * where the module has debug information or symbols. Takes the lock of the dynamic linker. */
 void symbol_describe(uintptr_t address, char *buffer, size_t size);
 
 #endif

@@ -1,6 +1,6 @@
-/* Outgoing connections. A stream that connects is one whose output is blocked: what is written to it
- * waits in its chain, as ever, and leaves once it is writable, which is also when it has connected or
- * failed (connect(2), EINPROGRESS). */
+/* Outgoing connections. A stream that connects is one whose output is blocked: what is written to
+ * it waits in its chain, as ever, and leaves once it is writable, which is also when it has
+ * connected or failed (connect(2), EINPROGRESS). */
 #include "net/inner.h"
 
 /* A socket that is connected (1) or connects (0); -errno. */

@@ -30,8 +30,8 @@ static int bind_path(int fd, const struct address *a) {
     return os_bind(fd, (const struct sockaddr *)&a->storage, a->size);
 }
 
-/* The mode twice: before the bind it keeps out for that moment whoever is to be kept out, since what
- * the umask leaves of it is what the path gets; after it nothing is missing. */
+/* The mode twice: before the bind it keeps out for that moment whoever is to be kept out, since
+ * what the umask leaves of it is what the path gets; after it nothing is missing. */
 static int listen_at_path(int fd, const struct address *a, mode_t mode, int backlog,
                           struct unix_path *ret_path) {
     const char *path = address_path(a);
@@ -52,7 +52,7 @@ static int listen_at_path(int fd, const struct address *a, mode_t mode, int back
             (void)os_unlink(path);
         return r;
     }
-    strcpy(bound.name, path);
+    memcpy(bound.name, path, strlen(path) + 1); /* it fitted into an address */
     *ret_path = bound;
     return 0;
 }

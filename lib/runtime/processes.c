@@ -16,8 +16,8 @@
  *
  * The state changes under one lock, which the sentinel holds while it reaps: so either the status
  * was taken and fn will have it, or after weft_process_stop() it is the program's to take. The same
- * lock guards the map of pids; a pid leaves it in the step that reaps, before the kernel can give it
- * away.
+ * lock guards the map of pids; a pid leaves it in the step that reaps, before the kernel can give
+ * it away.
  *
  * The pidfd is watched edge-triggered: that of a zombie whose tracer comes first stays readable.
  *
@@ -224,15 +224,18 @@ static void arrange_sweeps(weft_runtime *rt) {
     lock_take(&rt->lock);
     int r = signals_claim_sweep(rt);
     lock_drop(&rt->lock);
-    if (r == 0)
+    if (r == 0) {
+        signals_tell_exposed(rt, SIGCHLD);
         return;
+    }
     lock_take(&children_lock);
     rt->children.by_clock = true;
     lock_drop(&children_lock);
     ask_sweep(rt); /* the first sets the clock going */
     log_line(LOG_LEVEL_WARNING,
-             "the kernel refuses pidfds, and SIGCHLD cannot stand in for them (%s): children are "
-             "looked at every 20 ms; name SIGCHLD in weft_runtime_options.signals",
+             "a child cannot be waited for by its pidfd, and SIGCHLD cannot stand in for it (%s): "
+             "such children are looked at every 20 ms; name SIGCHLD in "
+             "weft_runtime_options.signals",
              weft_err_name(r));
 }
 
@@ -328,7 +331,7 @@ static int check_unwatched(const weft_process *p) {
     siginfo_t info;
     if (!other)
         return 0;
-    if (other->pidfd >= 0 && os_child_peek(other->pidfd, 0, &info) == -ECHILD &&
+    if (other->pidfd >= 0 && os_child_peek(other->pidfd, other->pid, &info) == -ECHILD &&
         !MUTANT("process-recycled-refused")) {
         supersede(other); /* its status was stolen, and its pid given to this one */
         return 0;

@@ -10,9 +10,9 @@
  *   4. on_worker_stop, and the threads end
  * A queue closes only after every worker was quiet, so no stream ever finds a closed queue.
  *
- * The sentinel also owns what comes from outside of all workers, and hands it to the one that asked:
- * signals (signals.c, signal_watch.c) and the exits of children (processes.c, spawn.c). And it looks
- * after workers that stay in a callback (watchdog.c). */
+ * The sentinel also owns what comes from outside of all workers, and hands it to the one that
+ * asked: signals (signals.c, signal_watch.c) and the exits of children (processes.c, spawn.c). And
+ * it looks after workers that stay in a callback (watchdog.c). */
 #ifndef WEFT_LIB_RUNTIME_H
 #define WEFT_LIB_RUNTIME_H
 

@@ -1,6 +1,6 @@
-/* The sentinel: the thread that reads signals, waits for children, looks after the workers, and walks
- * the runtime through its stop. It has no loop of its own design: an inbox for messages, a selector
- * for fds, a few alarms. */
+/* The sentinel: the thread that reads signals, waits for children, looks after the workers, and
+ * walks the runtime through its stop. It has no loop of its own design: an inbox for messages, a
+ * selector for fds, a few alarms. */
 #include "runtime/inner.h"
 
 static void wake_ready(struct worker_source *source, uint32_t epoll_events) {

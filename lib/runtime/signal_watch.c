@@ -3,9 +3,10 @@
  * DESIGN
  *
  * The sentinel reads up to 64 signals at a time into a batch, and posts the batch, once, to every
- * worker that watches one of the numbers in it. The worker goes through it and calls its own watches:
- * their lists are its thread's alone, so a watch that has been stopped is simply not there any more,
- * and the sentinel never holds a pointer to one. All it knows is one word per worker, `wanted`.
+ * worker that watches one of the numbers in it. The worker goes through it and calls its own
+ * watches: their lists are its thread's alone, so a watch that has been stopped is simply not there
+ * any more, and the sentinel never holds a pointer to one. All it knows is one word per worker,
+ * `wanted`.
  *
  *     signalfd --read 64--> batch --post--> worker 0: for each signal: its watches, in order
  *                             |  \--post--> worker 3: ...
@@ -78,8 +79,8 @@ static void resume_run(weft_task *task) {
     signals_resume(container_of(task, weft_runtime, signals.resume_task));
 }
 
-/* Only one who drops the count from above to LOW finds exactly this value, and while it is held back
- * the count only drops. */
+/* Only one who drops the count from above to LOW finds exactly this value, and while it is held
+ * back the count only drops. */
 static void batch_unref(struct signal_batch *batch) {
     weft_runtime *rt = batch->runtime;
     struct signals *s = &rt->signals;

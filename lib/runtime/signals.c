@@ -193,7 +193,8 @@ int weft_runtime_stop_on(weft_runtime *rt, int signo) {
     return r;
 }
 
-/* --- threads of the program that do not block what they should --------------------------------- */
+/* --- threads of the program that do not block what they should
+ * --------------------------------- */
 
 struct exposure {
     weft_runtime *runtime;

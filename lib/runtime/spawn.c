@@ -55,7 +55,7 @@ static void files_fill(char **files, char *text, const char *path, const char *f
         text += length;
         if (length > 0)
             *text++ = '/';
-        strcpy(text, file);
+        memcpy(text, file, strlen(file) + 1);
         text += strlen(file) + 1;
         if (path[length] == 0)
             break;

@@ -14,11 +14,11 @@
  *        ^                        |                                                       |
  *        +---- somebody awake ----+----------------- kick: a worker woke -----------------+
  *
- * A worker sleeps when its queue is ARMED and it notes no function. It looks at tell_wake after every
- * wait and after it has taken its queue. One that is found asleep in two looks, a quarter of stall_ns
- * apart and tell_wake set before the second, has that look still before it, or had it in between,
- * and told: the time between two looks stands in for a fence that would cost every iteration
- * something (docs/decisions/013). */
+ * A worker sleeps when its queue is ARMED and it notes no function. It looks at tell_wake after
+ * every wait and after it has taken its queue. One that is found asleep in two looks, a quarter of
+ * stall_ns apart and tell_wake set before the second, has that look still before it, or had it in
+ * between, and told: the time between two looks stands in for a fence that would cost every
+ * iteration something (docs/decisions/013). */
 #include "runtime/inner.h"
 
 #define STALL_DEFAULT_NS (NSEC_PER_SEC / 10)
@@ -91,7 +91,7 @@ static void stalls(weft_runtime *rt, unsigned index, uint64_t now_ns) {
 static bool look_at(weft_runtime *rt, unsigned index, uint64_t now_ns) {
     struct watched_worker *seen = &rt->watchdog.workers[index];
     weft_worker *w = rt->workers[index];
-    uintptr_t callback = atomic_load_explicit(&w->callback, memory_order_relaxed);
+    uintptr_t callback = (uintptr_t)stat_read(&w->callback);
     uint64_t moved = moved_of(w);
     if (callback != seen->callback || (moved != seen->moved && !MUTANT("watchdog-same-function"))) {
         *seen = (struct watched_worker){.callback = callback,

@@ -29,9 +29,9 @@ static int process_rearm(struct weft_selector *s, int fd) {
 static int process_take(struct weft_selector *s, int fd, struct source *source, weft_ready *ready) {
     struct process_source *p = container_of(source, struct process_source, source);
     siginfo_t info;
-    int r = os_child_peek(fd, 0, &info);
+    int r = os_child_peek(fd, p->node.pid, &info);
     if (MUTANT("selector-peek-reaps"))
-        (void)os_child_reap(fd, 0, &info);
+        (void)os_child_reap(fd, p->node.pid, &info);
     if (r == 0 && info.si_pid == 0) {
         r = process_rearm(s, fd);
         if (r == 0)

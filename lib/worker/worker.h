@@ -108,7 +108,7 @@ struct weft_worker {
     struct worker_disposal *disposals;
     struct queue_node *pending; /* taken from the inbox, not yet run */
     bool has_extras;            /* there may be more to do than events and new tasks */
-    _Atomic uintptr_t callback; /* the program's function that runs or ran last; 0 in a wait */
+    stat_counter callback;      /* the program's function that runs or ran last; 0 in a wait */
     bool flush_wanted, stop_seen, quiet_told, finish_seen;
     unsigned holds;  /* what must end before the worker may (streams) */
     uint64_t now_ns; /* this iteration's time, once somebody asked for it */
@@ -211,8 +211,7 @@ void *worker_part_state(weft_worker *w, const struct worker_part *part);
 
 /* Before each callback of the program: for whoever watches over the workers. A store, since whether
  * it is still the same call is told by the counters, of which each callback moves one. */
-#define worker_note_callback(w, fn)                                                                \
-    atomic_store_explicit(&(w)->callback, (uintptr_t)(fn), memory_order_relaxed)
+#define worker_note_callback(w, fn) stat_set(&(w)->callback, (uintptr_t)(fn))
 
 /* The same for those that would move none. */
 #define worker_enter(w, fn)                                                                        \

@@ -169,9 +169,12 @@ WTEST(connect, refused_is_said_once) {
     end();
 }
 
-/* As where the answer comes from another host: the kernel had not decided when the call returned. */
-static int hide_the_answer(enum os_call call) {
-    return call == OS_CONNECT ? -EINPROGRESS : 0;
+/* As where the answer comes from another host: the kernel had not decided when the call
+ * returned. */
+static _Atomic int connect_result;
+
+static int answer_connect(enum os_call call) {
+    return call == OS_CONNECT ? connect_result : 0;
 }
 
 /* A socket that was never connected polls as hung up, and has no error: so one that has. */
@@ -184,10 +187,10 @@ static void fail_later(weft_stream *s) {
 }
 
 WTEST(connect, refused_is_said_once_and_later) {
+    seam_call_fn = answer_connect;
     begin();
-    seam_call_fn = hide_the_answer;
+    connect_result = -EINPROGRESS;
     struct attempt a = connect_to("127.0.0.1:1", &caller, fail_later);
-    seam_call_fn = NULL;
     CHECK_EQ(a.result, 0);
     check_refused(&a);
     net_await_open(&net, 0);
@@ -213,26 +216,19 @@ WTEST(connect, times_out) {
     end();
 }
 
-static int injected;
-
-static int fail_connect(enum os_call call) {
-    return call == OS_CONNECT ? injected : 0;
-}
-
 WTEST(connect, an_error_known_at_once_is_returned_and_leaves_nothing) {
     static const int errors[] = {-ENETUNREACH, -EADDRNOTAVAIL, -EACCES, -EAGAIN, -ECONNREFUSED};
+    seam_call_fn = answer_connect;
     begin();
-    seam_call_fn = fail_connect;
     int fds = open_fd_count();
     for (unsigned i = 0; i < array_length(errors); i++) {
-        injected = errors[i];
+        connect_result = errors[i];
         struct attempt a = connect_to("127.0.0.1:1", &caller, NULL);
         CHECK_EQ(a.result, errors[i]);
     }
     CHECK_EQ(open_fd_count(), fds);
     CHECK_EQ(net_stats(&net).streams_open, 0);
     CHECK_EQ(note_count(NOTE_CLOSE), 0);
-    seam_call_fn = NULL;
     end();
 }
 

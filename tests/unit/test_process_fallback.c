@@ -45,7 +45,7 @@ static void begin(void) {
 /* It says so once, if it has to go by the clock. */
 static void end(void) {
     rt_end(rt);
-    CHECK_EQ(log_count("the kernel refuses pidfds"), by_signal ? 0 : 1);
+    CHECK_EQ(log_count("cannot be waited for by its pidfd"), by_signal ? 0 : 1);
 }
 
 EACH_WAY(one_after_the_other) {

@@ -1,4 +1,5 @@
-/* Signals as callbacks: who gets which, in which order, and what becomes of those that nobody wants.
+/* Signals as callbacks: who gets which, in which order, and what becomes of those that nobody
+ * wants.
  */
 #include "signal_fixture.h"
 

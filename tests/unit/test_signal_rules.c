@@ -171,9 +171,10 @@ WTEST(signal_rules, own_threads_block_everything_but_faults) {
         if (entry->d_name[0] == '.' || atoi(entry->d_name) == getpid())
             continue;
         uint64_t open = ~blocked_by(entry->d_name, name, sizeof name) & ~faults;
-#ifndef THREAD_SANITIZER /* has one of its own */
-        CHECK_MSG(open == 0, "thread %s leaves %jx unblocked", name, (uintmax_t)open);
+#ifdef THREAD_SANITIZER /* has one of its own */
+        open = 0;
 #endif
+        CHECK_MSG(open == 0, "thread %s leaves %jx unblocked", name, (uintmax_t)open);
         weft += strncmp(name, "weft-", 5) == 0;
         others += strncmp(name, "weft-", 5) != 0;
     }
@@ -184,6 +185,9 @@ WTEST(signal_rules, own_threads_block_everything_but_faults) {
 }
 
 WTEST(signal_rules, own_threads_block_a_trap_that_is_watched) {
+#ifdef THREAD_SANITIZER
+    wtest_skip("ThreadSanitizer has a thread of its own, which does not block them");
+#endif
     const int numbers[] = {SIGTRAP, SIGSYS, 0};
     weft_runtime *rt = signals_start(2, numbers);
     sight_begin(&a, weft_runtime_worker(rt, 0), SIGTRAP);

@@ -1,5 +1,5 @@
-/* The watchdog: who stays in a callback is reported, who is only busy is not, and who sleeps is left
- * in peace. */
+/* The watchdog: who stays in a callback is reported, who is only busy is not, and who sleeps is
+ * left in peace. */
 #include "log_keeper.h"
 #include "rt.h"
 
@@ -10,7 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* --- with a clock of our own: a runtime whose threads do not run, looked at by the test ----------- */
+/* --- with a clock of our own: a runtime whose threads do not run, looked at by the test
+ * ----------- */
 
 enum { STALL_MS = 100, TICK_MS = STALL_MS / 4 };
 
@@ -151,7 +152,8 @@ WTEST(watchdog, whoever_was_up_between_two_looks_keeps_it_awake) {
     end_by_hand();
 }
 
-/* --- with threads ---------------------------------------------------------------------------------- */
+/* --- with threads
+ * ---------------------------------------------------------------------------------- */
 
 static weft_runtime *started(unsigned workers, uint64_t stall_ns) {
     const weft_runtime_options options = {.workers = workers, .stall_ns = stall_ns};
