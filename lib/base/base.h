@@ -45,6 +45,15 @@
 
 #define array_length(a) (sizeof(a) / sizeof((a)[0]))
 
+/* An array of words, such as what is reserved in an options struct. */
+#define is_all_zero(words) words_are_zero((words), array_length(words))
+static inline bool words_are_zero(const uint64_t *words, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (words[i])
+            return false;
+    return true;
+}
+
 /* The object that holds this member. */
 #define container_of(pointer, type, member)                                                        \
     ((type *)(void *)((char *)(pointer)-offsetof(type, member)))

@@ -164,10 +164,7 @@ int address_format(const struct sockaddr_storage *storage, socklen_t storage_siz
 }
 
 int protocol_check(const weft_protocol *p) {
-    if (!p || !p->on_data || (p->flags & ~(uint32_t)WEFT_STREAM_PAUSE))
+    if (!p || !p->on_data || (p->flags & ~(uint32_t)WEFT_STREAM_PAUSE) || !is_all_zero(p->reserved))
         return -EINVAL;
-    for (size_t i = 0; i < array_length(p->reserved); i++)
-        if (p->reserved[i])
-            return -EINVAL;
     return p->state_size > SIZE_MAX / 2 ? -EINVAL : 0;
 }

@@ -186,10 +186,7 @@ static int options_check(const weft_listen_options *o) {
     const uint32_t known = WEFT_LISTEN_V6ONLY | WEFT_LISTEN_DEFER_ACCEPT;
     if (!o)
         return 0;
-    for (size_t i = 0; i < array_length(o->reserved); i++)
-        if (o->reserved[i])
-            return -EINVAL;
-    return (o->flags & ~known) || o->backlog < 0 ? -EINVAL : 0;
+    return (o->flags & ~known) || o->backlog < 0 || !is_all_zero(o->reserved) ? -EINVAL : 0;
 }
 
 static int listen_check(weft_runtime *rt, const weft_listen_options *options,

@@ -6,17 +6,10 @@
 enum { WORKERS_MAX = 1024 };
 #define GRACE_DEFAULT_NS NSEC_PER_SEC
 
-static bool all_zero(const uint64_t *words, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        if (words[i])
-            return false;
-    return true;
-}
-
 static int options_check(const weft_runtime_options *o) {
     if (o->workers > WORKERS_MAX || (o->flags & ~(uint32_t)WEFT_PIN_WORKERS))
         return -EINVAL;
-    return all_zero(o->reserved, array_length(o->reserved)) ? 0 : -EINVAL;
+    return is_all_zero(o->reserved) ? 0 : -EINVAL;
 }
 
 /* CPUs of the mask that this process may run on; machines can have more than CPU_SETSIZE. */

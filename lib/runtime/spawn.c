@@ -17,16 +17,9 @@ struct spawn {
     int ends[STDIO]; /* the child's ends of pipes, -1: none */
 };
 
-static bool all_zero(const uint64_t *words, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        if (words[i])
-            return false;
-    return true;
-}
-
 static int options_check(const weft_spawn_options *o) {
     const uint32_t known = WEFT_SPAWN_UID | WEFT_SPAWN_GID | WEFT_SPAWN_SETSID | WEFT_SPAWN_PGROUP;
-    if (!o || !o->file || (o->flags & ~known) || !all_zero(o->reserved, array_length(o->reserved)))
+    if (!o || !o->file || (o->flags & ~known) || !is_all_zero(o->reserved))
         return -EINVAL;
     /* Forgetting the flag must not leave the child with its parent's privileges. */
     bool forgotten =
