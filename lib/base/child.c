@@ -58,9 +58,9 @@ NO_SANITIZER static long close_listed(unsigned from) {
             const struct entry *e = (const struct entry *)(const void *)(buffer + at);
             unsigned fd = 0;
             const char *digit = e->name;
-            for (; *digit >= '0' && *digit <= '9'; digit++)
+            for (; *digit >= '0' && *digit <= '9'; digit++) // NOLINT: written by the kernel
                 fd = fd * 10 + (unsigned)(*digit - '0');
-            if (*digit == 0 && fd >= from && fd != (unsigned)directory) // NOLINT: the kernel's
+            if (*digit == 0 && fd >= from && fd != (unsigned)directory)
                 (void)RAW(SYS_close, fd);
             at += e->length;
         }
