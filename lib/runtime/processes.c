@@ -151,7 +151,7 @@ void processes_sweep(weft_runtime *rt) {
     for (struct list *node; (node = list_pop(&ended));)
         hand_back(container_of(node, weft_process, swept_link));
     if (go_on)
-        sentinel_alarm_in(rt, ALARM_SWEEP, SWEEP_NS);
+        sentinel_alarm_in(rt, &rt->children.sweep_alarm, SWEEP_NS, processes_sweep);
 }
 
 static void sweep_asked(weft_task *task) {

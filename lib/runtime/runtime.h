@@ -39,20 +39,20 @@ struct runtime_thread {
     int cpu;             /* to pin to, or -1 */
 };
 
-/* What the sentinel does at a certain time, unless something else happens before. */
-enum sentinel_alarm {
-    ALARM_GRACE,    /* the grace time is over */
-    ALARM_SIGNALS,  /* there may be memory for signals again */
-    ALARM_SWEEP,    /* look at the children that have no pidfd */
-    ALARM_WATCHDOG, /* look at the workers */
-    ALARM_COUNT,
+/* What the sentinel does at a certain time, unless it is put off. In its list while it is set; its
+ * thread only. */
+struct sentinel_alarm {
+    struct list link;
+    uint64_t deadline_ns;
+    void (*fn)(weft_runtime *rt);
 };
 
 struct sentinel {
     struct inbox inbox;
     struct weft_selector *selector;
     struct worker_source wake_source, signal_source;
-    uint64_t alarms_ns[ALARM_COUNT]; /* UINT64_MAX: off. The sentinel's thread only */
+    struct list alarms;
+    struct sentinel_alarm grace; /* the grace time is over */
     bool stopping, expired, done;
     bool impatient; /* the grace time was ended before the stop began */
 };
@@ -77,7 +77,8 @@ struct signals {
     weft_task resume_task;
 
     /* The sentinel's thread only. */
-    struct signal_batch *spare; /* what the next read fills */
+    struct signal_batch *spare;  /* what the next read fills */
+    struct sentinel_alarm retry; /* there may be memory for one again */
 };
 
 /* Children: guarded by the one lock that all runtimes share (processes.c). */
@@ -86,7 +87,8 @@ struct children {
     bool sweeping;     /* SIGCHLD was asked for, for their sake */
     bool by_clock;     /* and refused */
     bool sentinel_gone;
-    bool stolen_said; /* the sentinel's thread only */
+    bool stolen_said; /* the sentinel's thread only, as is the next */
+    struct sentinel_alarm sweep_alarm;
     _Atomic uint32_t sweep_asked;
     weft_task sweep_task;
 };
@@ -96,7 +98,8 @@ enum watchdog_state { WATCHDOG_TICKING, WATCHDOG_ARMED, WATCHDOG_ASLEEP };
 struct watchdog {
     uint64_t stall_ns; /* UINT64_MAX: off. Immutable after create, as is the next */
     struct watched_worker *workers;
-    _Atomic uint32_t state; /* enum watchdog_state; changed by the sentinel alone */
+    _Atomic uint32_t state;     /* enum watchdog_state; changed by the sentinel alone */
+    struct sentinel_alarm tick; /* the sentinel's thread only */
     _Atomic uint32_t kicked;
     weft_task kick_task;
 };
@@ -155,7 +158,8 @@ void sentinel_run(weft_runtime *rt);
 /* Runs the task on the sentinel's thread, if that has not ended. Any thread, async-signal-safe. */
 void sentinel_tell(weft_runtime *rt, weft_task *task, void (*run)(weft_task *task));
 void sentinel_stop_signal(weft_runtime *rt); /* the first stops, the second ends the grace time */
-void sentinel_alarm_in(weft_runtime *rt, enum sentinel_alarm alarm, uint64_t delay_ns);
+void sentinel_alarm_in(weft_runtime *rt, struct sentinel_alarm *alarm, uint64_t delay_ns,
+                       void (*fn)(weft_runtime *rt)); /* set already: put off, or forward */
 
 /* signals.c: numbers belong to one runtime of the process at a time. All but the first and the last
  * hold the runtime's lock. */
@@ -172,7 +176,6 @@ void signals_tell_exposed(weft_runtime *rt, int signo);
 
 /* signal_watch.c: from the signalfd to the workers. */
 void signals_ready(struct worker_source *source, uint32_t epoll_events);
-void signals_resume(weft_runtime *rt);
 void signal_batch_free(weft_runtime *rt, struct signal_batch *batch);
 
 /* processes.c; on the sentinel's thread. */

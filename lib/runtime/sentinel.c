@@ -8,14 +8,22 @@ static void wake_ready(struct worker_source *source, uint32_t epoll_events) {
     inbox_acknowledge(&container_of(source, struct sentinel, wake_source)->inbox);
 }
 
-void sentinel_alarm_in(weft_runtime *rt, enum sentinel_alarm alarm, uint64_t delay_ns) {
-    rt->sentinel.alarms_ns[alarm] = time_add(clock_now_ns(), delay_ns);
+void sentinel_alarm_in(weft_runtime *rt, struct sentinel_alarm *alarm, uint64_t delay_ns,
+                       void (*fn)(weft_runtime *rt)) {
+    alarm->deadline_ns = time_add(clock_now_ns(), delay_ns);
+    alarm->fn = fn;
+    if (!alarm->link.next) /* never set before */
+        list_init(&alarm->link);
+    list_remove(&alarm->link);
+    list_append(&rt->sentinel.alarms, &alarm->link);
 }
+
+static void end_grace(weft_runtime *rt);
 
 static void begin_stop(weft_runtime *rt) {
     struct sentinel *s = &rt->sentinel;
     s->stopping = true;
-    sentinel_alarm_in(rt, ALARM_GRACE, s->impatient ? 0 : rt->grace_ns);
+    sentinel_alarm_in(rt, &s->grace, s->impatient ? 0 : rt->grace_ns, end_grace);
     runtime_stop_owned(rt);
     for (unsigned i = 0; i < rt->worker_count; i++)
         worker_ask_stop(rt->workers[i]);
@@ -29,7 +37,7 @@ static void end_grace(weft_runtime *rt) {
     if (!s->stopping || s->expired)
         return;
     s->expired = true;
-    s->alarms_ns[ALARM_GRACE] = UINT64_MAX;
+    list_remove(&s->grace.link);
     for (unsigned i = 0; i < rt->worker_count; i++)
         worker_ask_expire(rt->workers[i]);
 }
@@ -93,8 +101,7 @@ const struct worker_host runtime_host = {
 
 int sentinel_create(weft_runtime *rt) {
     struct sentinel *s = &rt->sentinel;
-    for (int i = 0; i < ALARM_COUNT; i++)
-        s->alarms_ns[i] = UINT64_MAX;
+    list_init(&s->alarms);
     s->wake_source.ready = wake_ready;
     s->signal_source.ready = signals_ready;
     int r = inbox_create(&s->inbox);
@@ -130,34 +137,33 @@ static void run_messages(struct sentinel *s) {
     }
 }
 
-/* Until the first alarm; no clock is read where none is set. */
-static uint64_t time_left(const struct sentinel *s) {
-    uint64_t first_ns = UINT64_MAX;
-    for (int i = 0; i < ALARM_COUNT; i++)
-        if (s->alarms_ns[i] < first_ns)
-            first_ns = s->alarms_ns[i];
-    if (first_ns == UINT64_MAX)
-        return UINT64_MAX;
-    uint64_t now_ns = clock_now_ns();
-    return first_ns > now_ns ? first_ns - now_ns : 0;
+static struct sentinel_alarm *first_alarm(const struct sentinel *s) {
+    struct sentinel_alarm *first = NULL;
+    for (struct list *node = s->alarms.next; node != &s->alarms; node = node->next) {
+        struct sentinel_alarm *alarm = container_of(node, struct sentinel_alarm, link);
+        if (!first || alarm->deadline_ns < first->deadline_ns)
+            first = alarm;
+    }
+    return first;
 }
 
-static void run_alarms(weft_runtime *rt) {
-    static void (*const fns[ALARM_COUNT])(weft_runtime * rt) = {
-        [ALARM_GRACE] = end_grace,
-        [ALARM_SIGNALS] = signals_resume,
-        [ALARM_SWEEP] = processes_sweep,
-        [ALARM_WATCHDOG] = watchdog_tick,
-    };
+/* Until the first alarm; no clock is read where none is set. */
+static uint64_t time_left(const struct sentinel *s) {
+    const struct sentinel_alarm *first = first_alarm(s);
+    if (!first || first->deadline_ns == UINT64_MAX)
+        return UINT64_MAX;
+    uint64_t now_ns = clock_now_ns();
+    return first->deadline_ns > now_ns ? first->deadline_ns - now_ns : 0;
+}
+
+/* One at a time: the first is due, and may set itself anew. */
+static void run_alarm(weft_runtime *rt) {
     struct sentinel *s = &rt->sentinel;
     if (time_left(s) != 0)
         return;
-    uint64_t now_ns = clock_now_ns();
-    for (int i = 0; i < ALARM_COUNT; i++)
-        if (s->alarms_ns[i] <= now_ns) {
-            s->alarms_ns[i] = UINT64_MAX; /* fn may set it anew */
-            fns[i](rt);
-        }
+    struct sentinel_alarm *alarm = first_alarm(s);
+    list_remove(&alarm->link);
+    alarm->fn(rt);
 }
 
 void sentinel_run(weft_runtime *rt) {
@@ -174,7 +180,7 @@ void sentinel_run(weft_runtime *rt) {
         }
         run_messages(s);
         if (!s->done)
-            run_alarms(rt);
+            run_alarm(rt);
     }
     processes_leave(rt);
     run_messages(s); /* the last of what workers told us: from here on they help themselves */

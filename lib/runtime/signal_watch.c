@@ -75,6 +75,16 @@ void signal_batch_free(weft_runtime *rt, struct signal_batch *batch) {
     mem_free(batch, batch_size(rt));
 }
 
+static void hold_back(weft_runtime *rt, bool held_back) {
+    lock_take(&rt->lock);
+    signals_hold_back(rt, held_back);
+    lock_drop(&rt->lock);
+}
+
+static void signals_resume(weft_runtime *rt) {
+    hold_back(rt, false);
+}
+
 static void resume_run(weft_task *task) {
     signals_resume(container_of(task, weft_runtime, signals.resume_task));
 }
@@ -98,16 +108,6 @@ static void batch_unref(struct signal_batch *batch) {
 
 /* --- the sentinel's side -------------------------------------------------------------------------
  */
-
-static void hold_back(weft_runtime *rt, bool held_back) {
-    lock_take(&rt->lock);
-    signals_hold_back(rt, held_back);
-    lock_drop(&rt->lock);
-}
-
-void signals_resume(weft_runtime *rt) {
-    hold_back(rt, false);
-}
 
 static void note_sent(weft_runtime *rt) {
     struct signals *s = &rt->signals;
@@ -174,7 +174,7 @@ static void read_without_memory(weft_runtime *rt) {
     struct signalfd_siginfo infos[4];
     if (!rt->signals.held_back && !MUTANT("signal-read-without-memory")) {
         signals_hold_back(rt, true);
-        sentinel_alarm_in(rt, ALARM_SIGNALS, MEMORY_RETRY_NS);
+        sentinel_alarm_in(rt, &rt->signals.retry, MEMORY_RETRY_NS, signals_resume);
     }
     uint64_t stopping = rt->signals.stopping;
     unsigned count = read_some(rt, infos, array_length(infos));

@@ -123,7 +123,9 @@ static void set_tell_wake(weft_runtime *rt, uint32_t tell) {
 
 static void tick_again(weft_runtime *rt) {
     uint64_t tick_ns = rt->watchdog.stall_ns / LOOKS_PER_STALL;
-    sentinel_alarm_in(rt, ALARM_WATCHDOG, tick_ns > TICK_MINIMUM_NS ? tick_ns : TICK_MINIMUM_NS);
+    if (tick_ns < TICK_MINIMUM_NS)
+        tick_ns = TICK_MINIMUM_NS;
+    sentinel_alarm_in(rt, &rt->watchdog.tick, tick_ns, watchdog_tick);
 }
 
 void watchdog_tick(weft_runtime *rt) {
