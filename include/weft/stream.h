@@ -355,6 +355,20 @@ WEFT_API void weft_stream_close(weft_stream *s);
  */
 WEFT_API void weft_stream_abort(weft_stream *s);
 
+/* Goes on by another protocol: what an upgrade (WebSocket, TLS, PROXY) or a first line that names
+ * the protocol needs. From here on its callbacks, limits and timeouts hold; on_open is not called
+ * again. Input that the old on_data left, or that it does not consume in the call that is running,
+ * is shown to the new one in the next iteration. The state stays, with the size that it was
+ * allocated with.
+ *
+ * Thread:  owner.
+ * Owns:    protocol must outlive the stream; arg replaces weft_stream_arg().
+ * Returns: nothing; NULL for s is ignored, and a protocol that weft_connect() would refuse as well,
+ *          which is logged and stops a debug build.
+ * See:     weft_protocol.
+ */
+WEFT_API void weft_stream_set_protocol(weft_stream *s, const weft_protocol *protocol, void *arg);
+
 /* Sets the time, in nanoseconds, without a byte in or out after which on_timeout comes; 0 or
  * WEFT_FOREVER: none. Counted from this call; overrides weft_protocol.idle_timeout_ns.
  *

@@ -166,5 +166,5 @@ int address_format(const struct sockaddr_storage *storage, socklen_t storage_siz
 int protocol_check(const weft_protocol *p) {
     if (!p || !p->on_data || (p->flags & ~(uint32_t)WEFT_STREAM_PAUSE) || !is_all_zero(p->reserved))
         return -EINVAL;
-    return p->state_size > SIZE_MAX / 2 ? -EINVAL : 0;
+    return p->state_size > UINT32_MAX ? -EINVAL : 0;
 }

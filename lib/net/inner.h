@@ -110,9 +110,10 @@ struct weft_stream {
     const weft_protocol *protocol;
     void *arg;
     int fd;
-    int error;
+    int16_t error;
+    uint16_t interest; /* EPOLLIN and EPOLLOUT as the selector has them now */
     uint32_t flags;
-    uint32_t interest; /* epoll bits in the selector now */
+    uint32_t state_size; /* as allocated: the protocol may change */
     struct output *out;
     struct kept *in;
 

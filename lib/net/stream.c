@@ -1,8 +1,17 @@
 /* A stream's life: created, opened, served, ended, freed. */
 #include "net/inner.h"
 
-static size_t size_of(const weft_protocol *p) {
-    return sizeof(weft_stream) + p->state_size;
+static size_t size_of(size_t state_size) {
+    return sizeof(weft_stream) + state_size;
+}
+
+/* What the protocol says about limits, as flags. */
+static void note_limits(weft_stream *s) {
+    s->flags &= ~(uint32_t)(STREAM_STRICT | STREAM_UNCHOKED);
+    if (stream_high_water(s) <= NET_OUTPUT || stream_max_pending(s) <= NET_OUTPUT)
+        s->flags |= STREAM_STRICT;
+    if (!s->listener && (s->protocol->flags & WEFT_STREAM_PAUSE) == 0)
+        s->flags |= STREAM_UNCHOKED;
 }
 
 static int start_clock(weft_stream *s) {
@@ -13,7 +22,7 @@ static int start_clock(weft_stream *s) {
 
 int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol, void *arg,
                   weft_listener *listener, uint32_t flags, weft_stream **ret_stream) {
-    weft_stream *s = mem_zalloc(size_of(protocol));
+    weft_stream *s = mem_zalloc(size_of(protocol->state_size));
     if (!s)
         return -ENOMEM;
     s->source.ready = stream_ready;
@@ -24,10 +33,8 @@ int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol,
     s->listener = listener;
     s->flags = flags;
     s->interest = flags & STREAM_CONNECTING ? EPOLLOUT : EPOLLIN;
-    if (stream_high_water(s) <= NET_OUTPUT || stream_max_pending(s) <= NET_OUTPUT)
-        s->flags |= STREAM_STRICT;
-    if (!listener && (protocol->flags & WEFT_STREAM_PAUSE) == 0)
-        s->flags |= STREAM_UNCHOKED;
+    s->state_size = (uint32_t)protocol->state_size;
+    note_limits(s);
     list_init(&s->service);
     int r = worker_source_add(net->worker, fd, s->interest, &s->source);
     if (r == 0) {
@@ -36,7 +43,7 @@ int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol,
             selector_unregister(net->worker->selector, fd);
     }
     if (r < 0) {
-        mem_free(s, size_of(protocol));
+        mem_free(s, size_of(protocol->state_size));
         return r;
     }
     list_append(&net->streams, &s->link);
@@ -112,26 +119,29 @@ void stream_service_later(weft_stream *s) {
     worker_defer(s->net->worker, &s->net->later_job);
 }
 
-/* What should the selector look at? A stream that waits for nothing still hears of errors, edge
- * triggered: a hang-up that is not acted upon would otherwise be reported for ever. */
-static uint32_t wanted_interest(const weft_stream *s) {
-    uint32_t wanted = 0;
+/* What should the selector look at? */
+static uint16_t wanted_interest(const weft_stream *s) {
+    uint16_t wanted = 0;
     if (s->flags & STREAM_CONNECTING)
         return EPOLLOUT;
     if (s->flags & STREAM_BLOCKED)
         wanted |= EPOLLOUT;
     if (s->flags & STREAM_LINGER || stream_may_read(s))
         wanted |= EPOLLIN;
-    if (MUTANT("net-hang-up-spin"))
-        return wanted;
-    return wanted ? wanted : (uint32_t)EPOLLET;
+    return wanted;
+}
+
+/* A stream that waits for nothing still hears of errors, edge triggered: a hang-up that is not
+ * acted upon would otherwise be reported for ever. */
+static uint32_t epoll_bits(uint16_t interest) {
+    return interest || MUTANT("net-hang-up-spin") ? interest : (uint32_t)EPOLLET;
 }
 
 static void update_interest(weft_stream *s) {
-    uint32_t wanted = wanted_interest(s);
+    uint16_t wanted = wanted_interest(s);
     if (wanted == s->interest)
         return;
-    int r = selector_modify_raw(s->net->worker->selector, s->fd, wanted);
+    int r = selector_modify_raw(s->net->worker->selector, s->fd, epoll_bits(wanted));
     if (r < 0)
         stream_end(s, r); /* the program closed our fd: nothing can be waited for any more */
     else
@@ -201,7 +211,7 @@ void stream_end(weft_stream *s, int error) {
     s->flags |= STREAM_ENDED;
     /* A reset that comes after the peer's end of output is EPIPE to the kernel. Here that is the
      * name of what the program ended itself. */
-    s->error = error == -EPIPE ? -ECONNRESET : error;
+    s->error = (int16_t)(error == -EPIPE ? -ECONNRESET : error);
     if (error < 0)
         s->flags |= STREAM_RESET;
     selector_unregister(s->net->worker->selector, s->fd);
@@ -248,7 +258,7 @@ static void finish(weft_stream *s) {
     atom_sub(&net->assigned, 1, relaxed);
     if (s->listener)
         listener_stream_gone(s->listener);
-    mem_free(s, size_of(s->protocol));
+    mem_free(s, size_of(s->state_size));
     worker_release(net->worker);
 }
 
@@ -350,6 +360,26 @@ void weft_stream_abort(weft_stream *s) {
         return;
     s->flags |= STREAM_RESET;
     stream_end(s, 0);
+}
+
+void weft_stream_set_protocol(weft_stream *s, const weft_protocol *protocol, void *arg) {
+    if (!s || !worker_owner_check_void(s->net->worker, "weft_stream_set_protocol"))
+        return;
+    if (protocol_check(protocol) < 0) {
+        log_misuse("weft_stream_set_protocol: stream fd %d: a protocol needs an on_data, known "
+                   "flags, and zero in reserved; it stays what it was",
+                   s->fd);
+        return;
+    }
+    s->protocol = protocol;
+    s->arg = arg;
+    note_limits(s);
+    /* What the old one left is for the new one to see. */
+    if (!MUTANT("net-upgrade-unshown"))
+        s->flags |= STREAM_SHOW;
+    if ((s->flags & STREAM_ENDED) == 0)
+        weft_stream_set_idle_timeout(s, protocol->idle_timeout_ns);
+    stream_service_soon(s);
 }
 
 static int adoptable(int fd) {
