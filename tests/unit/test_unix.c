@@ -197,7 +197,7 @@ static _Atomic unsigned looking;
 static int look_together(enum os_call call) {
     if (call == OS_CONNECT) {
         looking++;
-        for (int i = 0; i < 200 && looking < 2; i++)
+        for (int i = 0; i < 20000 && looking < 2; i++)
             sched_yield();
     }
     return 0;
