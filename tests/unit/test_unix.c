@@ -192,14 +192,14 @@ static void *take_over(void *arg) {
 
 static _Atomic unsigned looking;
 
-/* Whoever looks whether the path is stale waits for the other to look, too; in vain where they take
- * turns, so not for ever. */
+/* Whoever is the first to look whether the path is stale waits until the other has looked, too, and
+ * has taken it over; in vain where they take turns, so not for ever. */
 static int look_together(enum os_call call) {
-    if (call == OS_CONNECT) {
-        looking++;
-        for (int i = 0; i < 20000 && looking < 2; i++)
-            sched_yield();
-    }
+    if (call != OS_CONNECT)
+        return 0;
+    bool is_first = ++looking == 1;
+    for (int i = 0; i < 20000 && (looking < 2 || (is_first && won + lost == 0)); i++)
+        sched_yield();
     return 0;
 }
 
