@@ -191,12 +191,16 @@ static void *take_over(void *arg) {
 }
 
 static _Atomic unsigned looking;
+static __thread bool has_asked;
 
-/* Whoever is the first to look whether the path is stale waits until the other has looked, too, and
- * has taken it over; in vain where they take turns, so not for ever. */
-static int look_together(enum os_call call) {
-    if (call != OS_CONNECT)
+/* Who is the first to learn that the path is stale waits until the other has, too, and has taken it
+ * over; in vain where they take turns, so not for ever. */
+static int learn_together(enum os_call call) {
+    if (call == OS_CONNECT)
+        has_asked = true;
+    if (call != OS_CLOSE || !has_asked)
         return 0;
+    has_asked = false;
     bool is_first = ++looking == 1;
     for (int i = 0; i < 20000 && (looking < 2 || (is_first && won + lost == 0)); i++)
         sched_yield();
@@ -205,7 +209,7 @@ static int look_together(enum os_call call) {
 
 WTEST(unix_socket, of_two_that_take_over_at_once_one_serves) {
     pthread_barrier_t start;
-    seam_call_fn = look_together;
+    seam_call_fn = learn_together;
     begin();
     pthread_barrier_init(&start, NULL, 2);
     for (int i = 0; i < 30; i++) {
