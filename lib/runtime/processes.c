@@ -112,10 +112,16 @@ static void say_stolen(weft_process *p) {
 
 static void process_ended(weft_task *task);
 
-/* Reaped: back to its worker, whose queue is open while the sentinel lives. */
-static void hand_back(weft_process *p) {
+/* Whoever calls it is the only one left who could see the pidfd's event. One that was never
+ * registered is nothing to the selector. */
+static void unlisten(const weft_process *p) {
     if (p->pidfd >= 0)
         (void)selector_unregister(p->worker->runtime->sentinel.selector, p->pidfd);
+}
+
+/* Reaped: back to its worker, whose queue is open while the sentinel lives. */
+static void hand_back(weft_process *p) {
+    unlisten(p);
     say_stolen(p);
     p->task.run = process_ended;
     weft_worker *w = p->worker;
@@ -169,8 +175,7 @@ static void ask_sweep(weft_runtime *rt) {
 
 /* STOPPED, or nobody's: out of the selector, and gone. */
 static void forget(weft_process *p) {
-    if (p->pidfd >= 0)
-        (void)selector_unregister(p->worker->runtime->sentinel.selector, p->pidfd);
+    unlisten(p);
     process_free(p);
 }
 
