@@ -70,6 +70,11 @@ static int runtime_allocate(unsigned worker_count, weft_runtime **ret_runtime) {
     list_init(&rt->owned);
     list_init(&rt->signals.exposed);
     list_init(&rt->children.swept);
+    list_init(&rt->sentinel.alarms);
+    list_init(&rt->sentinel.grace.link);
+    list_init(&rt->signals.retry.link);
+    list_init(&rt->children.sweep_alarm.link);
+    list_init(&rt->watchdog.tick.link);
     rt->signals.fd = -1;
     *ret_runtime = rt;
     return 0;

@@ -12,8 +12,6 @@ void sentinel_alarm_in(weft_runtime *rt, struct sentinel_alarm *alarm, uint64_t 
                        void (*fn)(weft_runtime *rt)) {
     alarm->deadline_ns = time_add(clock_now_ns(), delay_ns);
     alarm->fn = fn;
-    if (!alarm->link.next) /* never set before */
-        list_init(&alarm->link);
     list_remove(&alarm->link);
     list_append(&rt->sentinel.alarms, &alarm->link);
 }
@@ -101,7 +99,6 @@ const struct worker_host runtime_host = {
 
 int sentinel_create(weft_runtime *rt) {
     struct sentinel *s = &rt->sentinel;
-    list_init(&s->alarms);
     s->wake_source.ready = wake_ready;
     s->signal_source.ready = signals_ready;
     int r = inbox_create(&s->inbox);
