@@ -170,6 +170,7 @@ struct net_worker {
     _Atomic uint32_t assigned;     /* streams here or handed over to here: what placing looks at */
     _Atomic uint32_t unresponsive; /* left a connection where it was handed over to */
     _Atomic uint32_t shed_posted;
+    _Atomic uint32_t shedding; /* worker 0's stands for the runtime: somebody is at it */
     weft_task shed_task;
 };
 

@@ -22,16 +22,19 @@ static uint64_t held_in_all(const weft_runtime *rt, weft_worker **ret_largest) {
     return sum;
 }
 
+static void ask_to_shed(struct net_worker *net) {
+    if (atom_xchg(&net->shed_posted, 1, acq_rel) == 0 &&
+        worker_post(net->worker, &net->shed_task) < 0)
+        atom_store(&net->shed_posted, 0, release);
+}
+
 void net_hold(weft_stream *s, size_t bytes) {
     weft_worker *w = s->net->worker, *largest = w;
     stat_add(&w->stats.bytes_held, bytes);
     if (likely(held_in_all(w->runtime, &largest) <= w->runtime->max_buffered) ||
         MUTANT("net-no-shedding"))
         return;
-    struct net_worker *net = net_of(largest);
-    /* Also to ourselves: callbacks are running, and the stream that grew may be one of them. */
-    if (atom_xchg(&net->shed_posted, 1, acq_rel) == 0 && worker_post(largest, &net->shed_task) < 0)
-        atom_store(&net->shed_posted, 0, release);
+    ask_to_shed(net_of(largest)); /* also to ourselves: the stream that grew may be in a callback */
 }
 
 void net_unhold(weft_stream *s, size_t bytes) {
@@ -52,11 +55,9 @@ static weft_stream *largest_holder(struct net_worker *net) {
     return largest;
 }
 
-void net_shed(weft_task *task) {
-    struct net_worker *net = container_of(task, struct net_worker, shed_task);
+static void shed(struct net_worker *net) {
     weft_runtime *rt = net->worker->runtime;
     weft_worker *ignored = NULL;
-    atom_store(&net->shed_posted, 0, release);
     while (held_in_all(rt, &ignored) > rt->max_buffered) {
         weft_stream *s = largest_holder(net);
         if (!s)
@@ -65,4 +66,19 @@ void net_shed(weft_task *task) {
         if (!MUTANT("net-shed-kept"))
             stream_drop_kept(s); /* no callback is running that could be looking at it */
     }
+}
+
+/* One worker at a time: two would each count what the other is about to give up, and close more than
+ * there is need for. Whoever finds another at it looks again in the next iteration. */
+void net_shed(weft_task *task) {
+    struct net_worker *net = container_of(task, struct net_worker, shed_task);
+    _Atomic uint32_t *shedding = &net_of(net->worker->runtime->workers[0])->shedding;
+    atom_store(&net->shed_posted, 0, release);
+    /* Acquire and release: the next one counts without what this one closed. */
+    if (atom_xchg(shedding, 1, acq_rel) != 0 && !MUTANT("net-shed-together")) {
+        ask_to_shed(net);
+        return;
+    }
+    shed(net);
+    atom_store(shedding, 0, release);
 }

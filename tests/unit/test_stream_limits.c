@@ -420,3 +420,75 @@ WTEST(stream_limits, input_that_was_left_counts_as_held) {
     CHECK_EQ(net_stats(&n).bytes_held, 0);
     net_end(&n);
 }
+
+/* --- two workers that are asked to close something at once ------------------------------------- */
+
+static sem_t shed_entered, shed_release;
+static _Atomic pid_t shedder; /* its next epoll_ctl() waits; 0: nobody's */
+
+static int wait_while_shedding(enum os_call call) {
+    pid_t self = os_thread_id();
+    if (call == OS_EPOLL_CTL && atomic_compare_exchange_strong(&shedder, &self, 0)) {
+        sem_post(&shed_entered);
+        sem_await(&shed_release);
+    }
+    return 0;
+}
+
+struct adopt_on {
+    int fd;
+    const weft_protocol *protocol;
+};
+
+static void adopt_here(void *arg) {
+    const struct adopt_on *a = arg;
+    CHECK_EQ(weft_adopt(weft_worker_current(), a->fd, a->protocol, NULL, NULL), 0);
+}
+
+static void note_thread(void *arg) {
+    (void)arg;
+    atomic_store(&shedder, os_thread_id());
+}
+
+static int put_held(const struct net *n, unsigned worker, const weft_protocol *protocol,
+                    size_t length) {
+    int pair[2];
+    net_pair(pair);
+    uint64_t held = net_stats(n).bytes_held + length;
+    unsigned open = note_count(NOTE_OPEN);
+    rt_call(net_worker_at(n, worker), adopt_here, &(struct adopt_on){pair[1], protocol});
+    note_await(NOTE_OPEN, open + 1);
+    net_put(pair[0], zeros, length);
+    while (net_stats(n).bytes_held < held)
+        sched_yield();
+    return pair[0];
+}
+
+WTEST(stream_limits, two_workers_do_not_close_more_than_one_would) {
+    static const weft_protocol protocol = {
+        .state_size = 8, .on_open = hold_open, .on_data = leave_all, .on_close = hold_close};
+    const weft_runtime_options options = {.workers = 2, .max_buffered = 1000000};
+    sem_make(&shed_entered);
+    sem_make(&shed_release);
+    seam_call_fn = wait_while_shedding;
+    struct net n = net_start_with(&options, NULL, &protocol);
+    int fds[4];
+    fds[0] = put_held(&n, 0, &protocol, 600000);
+    fds[1] = put_held(&n, 1, &protocol, 350000);
+    rt_call(net_worker_at(&n, 0), note_thread, NULL);
+    fds[2] = put_held(&n, 1, &protocol, 100000); /* worker 0 holds most, and is about to close it */
+    sem_await(&shed_entered);
+    fds[3] = put_held(&n, 1, &protocol, 400000); /* now worker 1 does */
+    rt_turns(net_worker_at(&n, 1), 10);
+    CHECK_EQ(note_count(NOTE_CLOSE), 0);
+    sem_post(&shed_release);
+    note_await(NOTE_CLOSE, 1);
+    rt_turns(net_worker_at(&n, 0), 3);
+    rt_turns(net_worker_at(&n, 1), 3);
+    CHECK_EQ(note_count(NOTE_CLOSE), 1);
+    CHECK_EQ(net_stats(&n).bytes_held, 850000);
+    for (unsigned i = 0; i < 4; i++)
+        close(fds[i]);
+    net_await_open(&n, 0);
+    net_end(&n);
+}
