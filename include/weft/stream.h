@@ -283,6 +283,41 @@ WEFT_API int weft_stream_write(weft_stream *s, const void *data, size_t len);
  */
 WEFT_API int weft_stream_writev(weft_stream *s, const struct iovec *iov, int count);
 
+/* Lends len bytes to the stream, which sends them from where they are: for bytes that many streams
+ * share, or that are too many to copy. They keep their order among all writes, and count for
+ * max_pending and high_water as those do.
+ *
+ * Thread:  owner.
+ * Owns:    on success data belongs to the stream, unchanged, until release(arg) has been called: on
+ *          the owner's thread, exactly once, however the stream ends, before its on_close, and
+ *          never inside a call of the program's. On failure it stays the caller's.
+ * Returns: 0, or
+ *          -EINVAL  s or release is NULL, or data is NULL and len is not 0
+ *          -ENOBUFS, -ENOMEM, -EPIPE, -ECONNRESET, ..., -EPERM  as weft_stream_write()
+ * See:     sendmsg(2). On the peer's side nothing differs; MSG_ZEROCOPY is not used.
+ */
+WEFT_API int weft_stream_write_ref(weft_stream *s, const void *data, size_t len,
+                                   void (*release)(void *arg), void *arg);
+
+/* Sends len bytes of a regular file, from offset on, without their passing through the program. The
+ * file's position is not used. They keep their order among all writes and count as pending, for
+ * high_water too, but not for max_pending or max_buffered. A file that turns out to be shorter
+ * closes the stream with -EIO. Pages that are not cached are read from the disk meanwhile, and the
+ * worker waits for that.
+ *
+ * Thread:  owner.
+ * Owns:    fd stays the caller's, who may close it at once: the stream keeps a duplicate.
+ * Returns: 0, or
+ *          -EINVAL  s is NULL, fd is no regular file, offset is negative, or offset and len add up
+ *                   to more than INT64_MAX
+ *          -EBADF   fd is not open, or not for reading
+ *          -EMFILE, -ENFILE, -ENOMEM  no file descriptor or memory left; refused like -ENOBUFS
+ *          -ENOBUFS  an earlier write was refused, and on_drain has not come yet
+ *          -EPIPE, -ECONNRESET, ..., -EPERM  as weft_stream_write()
+ * See:     sendfile(2).
+ */
+WEFT_API int weft_stream_sendfile(weft_stream *s, int fd, off_t offset, size_t len);
+
 /* Sends what was written so far now, rather than when the callback returns: before long work, say.
  * What the kernel does not take stays pending.
  *

@@ -12,6 +12,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
@@ -78,6 +80,11 @@ int os_clear_nonblocking(int fd) {
     return OS_RESULT(fcntl(fd, F_SETFL, flags & ~O_NONBLOCK));
 }
 
+int os_dup(int fd) {
+    OS_SEAM(OS_DUP);
+    return OS_RETRY(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
 int os_dup_onto(int from, int to) {
     OS_SEAM(OS_DUP);
     return OS_RETRY(dup3(from, to, O_CLOEXEC));
@@ -86,6 +93,19 @@ int os_dup_onto(int from, int to) {
 int os_fd_check(int fd) {
     OS_SEAM(OS_FCNTL);
     return fcntl(fd, F_GETFD) < 0 ? -errno : 0;
+}
+
+int os_fd_check_file(int fd) {
+    OS_SEAM(OS_FSTAT);
+    struct stat status;
+    if (fstat(fd, &status) < 0)
+        return -errno;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0)
+        return -errno;
+    if ((flags & O_ACCMODE) == O_WRONLY || (flags & O_PATH))
+        return -EBADF;
+    return S_ISREG(status.st_mode) ? 0 : -EINVAL;
 }
 
 size_t os_fd_limit(void) {
@@ -106,7 +126,7 @@ void os_wait_readable(int fd) {
     (void)poll(&p, 1, -1);
 }
 
-ssize_t os_sendv(int fd, const struct iovec *iov, size_t count) {
+ssize_t os_sendv(int fd, const struct iovec *iov, size_t count, bool more) {
     OS_SEAM(OS_SENDMSG);
     struct iovec first;
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
@@ -116,7 +136,14 @@ ssize_t os_sendv(int fd, const struct iovec *iov, size_t count) {
         message.msg_iov = &first;
         message.msg_iovlen = 1;
     }
-    return OS_RETRY(sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
+    return OS_RETRY(sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0)));
+}
+
+/* There is no MSG_NOSIGNAL for it: whoever calls has SIGPIPE blocked, as weft's own threads have. */
+ssize_t os_sendfile(int socket, int file, off_t offset, size_t size) {
+    OS_SEAM(OS_SENDFILE);
+    size = OS_SEAM_LENGTH(OS_SENDFILE, size);
+    return OS_RETRY(sendfile(socket, file, &offset, size));
 }
 
 int os_socket(int domain, int type, int protocol) {

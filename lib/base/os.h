@@ -36,6 +36,7 @@ enum os_call {
     OS_RECV,
     OS_SEND,
     OS_SENDMSG,
+    OS_SENDFILE,
     OS_SOCKET,
     OS_BIND,
     OS_LISTEN,
@@ -48,6 +49,7 @@ enum os_call {
     OS_GETSOCKNAME,
     OS_GETPEERNAME,
     OS_FCNTL,
+    OS_FSTAT,
     OS_DUP,
     OS_EPOLL_CREATE,
     OS_EPOLL_CTL,
@@ -100,8 +102,10 @@ ssize_t os_write(int fd, const void *data, size_t size);
 int os_close(int fd);
 int os_set_nonblocking(int fd); /* 1: it was not before, 0: it was */
 int os_clear_nonblocking(int fd);
+int os_dup(int fd);                /* close-on-exec */
 int os_dup_onto(int from, int to); /* dup3 with O_CLOEXEC */
 int os_fd_check(int fd);           /* 0 or -EBADF */
+int os_fd_check_file(int fd);      /* regular, to be read: 0, -EBADF or -EINVAL */
 size_t os_fd_limit(void);          /* how many this process may have */
 void os_wait_readable(int fd);     /* until it is, or something else is worth a look */
 
@@ -127,7 +131,8 @@ static inline ssize_t os_send(int fd, const void *data, size_t size) {
     return n;
 }
 
-ssize_t os_sendv(int fd, const struct iovec *iov, size_t count);
+ssize_t os_sendv(int fd, const struct iovec *iov, size_t count, bool more); /* more: MSG_MORE */
+ssize_t os_sendfile(int socket, int file, off_t offset, size_t size);
 int os_socket(int domain, int type, int protocol); /* non-blocking, close-on-exec */
 int os_bind(int fd, const struct sockaddr *address, socklen_t size);
 int os_listen(int fd, int backlog);

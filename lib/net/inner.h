@@ -7,7 +7,9 @@
  *   place.c     on which worker a stream opens   clock.c   idle, close and linger deadlines
  *   part.c      net's state in every worker      shed.c    the memory limit over all streams
  *   access.c    getters                     connect.c outgoing connections
- *   unix.c      sockets that have a path
+ *   unix.c      sockets that have a path       chain.c    unsent output (chain.h)
+ *   ref.c       output that the program lends  sendfile.c output that the kernel reads
+ *   spare.c     memory kept for its next use
  *
  * The way of a byte in: stream_ready() -> os_recv() into the worker's scratch -> on_data.
  * The way of a byte out: weft_stream_write() -> the worker's output buffer -> one os_send() when
@@ -30,6 +32,7 @@
 #include <string.h>
 
 enum {
+    SPARE_CLASSES = 11,         /* of memory kept for its next use: 64 bytes to 64 KiB */
     NET_OUTPUT = 64 << 10,      /* bytes of the worker's output buffer */
     NET_HIGH_WATER = 256 << 10, /* defaults of weft_protocol */
     NET_MAX_PENDING = 16 << 20,
@@ -72,16 +75,7 @@ enum {
 /* Flags that do not matter on the fast path. */
 #define STREAM_FAST_MASK (~(uint32_t)(STREAM_IDLE | STREAM_UNCHOKED))
 
-struct block { /* of unsent output */
-    struct block *next;
-    size_t capacity, start, end;
-    uint8_t data[];
-};
-
-struct output {
-    struct block *first, *last;
-    size_t bytes;
-};
+struct output; /* chain.h: unsent output */
 
 struct kept { /* input that on_data left: data[start, end) */
     size_t capacity, start, end;
@@ -162,6 +156,10 @@ struct net_worker {
     weft_stream *current; /* whose callback runs */
     struct list dirty, later, streams;
     struct worker_job later_job;
+    struct piece *released, **released_tail; /* lent bytes that go back to the program */
+    struct worker_job release_job;
+    struct spare *spares[SPARE_CLASSES];
+    size_t spared;           /* their bytes */
     struct list handed;      /* what went to other workers lately */
     weft_timer handed_timer; /* to look whether they took it */
     bool stopping;
@@ -229,11 +227,24 @@ void stream_show_kept(weft_stream *s);
 void stream_tell_eof(weft_stream *s);
 void stream_drop_kept(weft_stream *s);
 
+/* spare.c */
+void *spare_alloc(struct net_worker *net, size_t size);
+void spare_free(struct net_worker *net, void *memory, size_t size);
+void spares_release(struct net_worker *net);
+
+/* ref.c */
+void releases_init(struct net_worker *net);
+void releases_run(struct net_worker *net);
+
 /* output.c */
+int output_admit(weft_stream *s, size_t length); /* may so many bytes be written? */
+int output_refuse(weft_stream *s, int error);    /* they may not: returns error */
+void output_grown(weft_stream *s);
 void output_gathered_send(weft_stream *s); /* the worker's buffer, when the callback returns */
 void output_send(weft_stream *s);          /* the stream's own chain */
-void output_drop(weft_stream *s);
-void output_sent_all(weft_stream *s); /* shutdown or close may have waited for it */
+void output_drop(weft_stream *s);          /* chain.c */
+size_t output_held(const weft_stream *s);  /* bytes of it in memory */
+void output_sent_all(weft_stream *s);      /* shutdown or close may have waited for it */
 bool output_is_below_mark(const weft_stream *s);
 size_t output_pending(const weft_stream *s);
 

@@ -1,108 +1,17 @@
 /* Output: writes -> the worker's buffer -> one send when the callback returns; what the kernel
- * refuses, and what is written from elsewhere, waits in the stream's own chain of blocks. */
-#include "net/inner.h"
+ * refuses, what is lent, and what is written from elsewhere, waits in the stream's own chain. */
+#include "net/chain.h"
 
-enum { BLOCK_MIN = 4 << 10, BLOCK_MAX = 64 << 10, SEND_PIECES = 64 };
+enum { SEND_PIECES = 64, SEND_TURN = 256 << 10 };
 
 size_t output_pending(const weft_stream *s) {
     size_t gathered = s->net->current == s ? s->net->output_length : 0;
     return gathered + (s->out ? s->out->bytes : 0);
 }
 
-/* The chain. */
-
-static struct block *block_create(size_t length, const struct block *last) {
-    size_t capacity = last ? 2 * last->capacity : BLOCK_MIN;
-    if (capacity > BLOCK_MAX)
-        capacity = BLOCK_MAX;
-    if (capacity < length)
-        capacity = length;
-    struct block *b = mem_alloc(sizeof *b + capacity);
-    if (b)
-        *b = (struct block){.capacity = capacity};
-    return b;
-}
-
-static void block_free(struct block *b) {
-    mem_free(b, sizeof *b + b->capacity);
-}
-
-/* Room for `length` bytes behind the chain, in the last block and at most one new one: after it
- * nothing can fail, so a write is all or nothing. */
-static int chain_reserve(weft_stream *s, size_t length) {
-    if (!s->out) {
-        s->out = mem_zalloc(sizeof *s->out);
-        if (!s->out)
-            return -ENOMEM;
-    }
-    struct block *last = s->out->last;
-    size_t room = last ? last->capacity - last->end : 0;
-    if (room >= length)
-        return 0;
-    struct block *b = block_create(length - room, last);
-    if (!b)
-        return -ENOMEM;
-    if (last)
-        last->next = b;
-    else
-        s->out->first = b;
-    /* `last` stays where the next byte goes: the new block becomes it once the old one is full. */
-    if (room == 0)
-        s->out->last = b;
-    return 0;
-}
-
-static void chain_append(weft_stream *s, const uint8_t *data, size_t length) {
-    struct output *out = s->out;
-    if (length == 0)
-        return;
-    out->bytes += length;
-    s->flags |= STREAM_UNSENT;
-    net_hold(s, length);
-    while (length) {
-        struct block *b = out->last;
-        size_t room = b->capacity - b->end, part = length < room ? length : room;
-        memcpy(b->data + b->end, data, part);
-        b->end += part;
-        data += part;
-        length -= part;
-        if (b->end == b->capacity && b->next)
-            out->last = b->next;
-    }
-}
-
-static void chain_consume(weft_stream *s, size_t length) {
-    struct output *out = s->out;
-    out->bytes -= length;
-    net_unhold(s, length);
-    while (length > 0 && out->first) {
-        struct block *b = out->first;
-        size_t held = b->end - b->start;
-        if (length < held) {
-            b->start += length;
-            return;
-        }
-        length -= held;
-        out->first = b->next;
-        block_free(b);
-    }
-    if (!out->first)
-        out->last = NULL;
-}
-
-void output_drop(weft_stream *s) {
-    struct output *out = s->out;
-    if (!out)
-        return;
-    net_unhold(s, out->bytes);
-    while (out->first) {
-        struct block *b = out->first;
-        out->first = b->next;
-        block_free(b);
-    }
-    mem_free(out, sizeof *out);
-    s->out = NULL;
-    s->flags &= ~(uint32_t)(STREAM_UNSENT | STREAM_BLOCKED);
+/* Without what lies in files. */
+static size_t pending_in_memory(const weft_stream *s) {
+    return output_pending(s) - (s->out && !MUTANT("net-file-counted") ? s->out->file_bytes : 0);
 }
 
 /* Sending. */
@@ -127,34 +36,147 @@ static void note_grown(weft_stream *s) {
     stream_service_soon(s);
 }
 
+void output_grown(weft_stream *s) {
+    note_grown(s);
+    stream_service_soon(s);
+}
+
 static void send_failed(weft_stream *s, int error) {
     /* A peer that is gone while we linger took what it wanted. */
     stream_end(s, s->flags & STREAM_LINGER ? 0 : error);
 }
 
-/* The kernel took less than everything: the rest waits in the chain. */
-OUT_OF_LINE static void gathered_sent_partly(weft_stream *s, size_t length, ssize_t n) {
-    struct net_worker *net = s->net;
-    size_t sent = n > 0 ? (size_t)n : 0;
-    note_sent(s, sent);
-    if (n < 0 && n != -EAGAIN) {
-        send_failed(s, (int)n);
-        return;
-    }
-    if (chain_reserve(s, length - sent) < 0) {
+/* The kernel took less of the worker's buffer than everything: the rest goes first in the chain. */
+static void keep_gathered(weft_stream *s, size_t sent, size_t length) {
+    const struct iovec rest = {.iov_base = s->net->output + sent, .iov_len = length - sent};
+    int r = MUTANT("net-gathered-last") ? chain_write(s, &rest, 1, rest.iov_len)
+                                        : chain_write_first(s, rest.iov_base, rest.iov_len);
+    if (r < 0) {
         stream_end(s, -ENOMEM); /* half of it is out: there is no way back */
         return;
     }
-    chain_append(s, net->output + sent, length - sent);
     s->flags |= STREAM_BLOCKED;
-    note_grown(s);
-    stream_service_soon(s);
+    output_grown(s);
+}
+
+OUT_OF_LINE static void gathered_sent_partly(weft_stream *s, size_t length, ssize_t n) {
+    size_t sent = n > 0 ? (size_t)n : 0;
+    note_sent(s, sent);
+    if (n < 0 && n != -EAGAIN)
+        send_failed(s, (int)n);
+    else
+        keep_gathered(s, sent, length);
+}
+
+void output_sent_all(weft_stream *s) {
+    if ((s->flags & STREAM_SHUT) && (s->flags & STREAM_SHUT_SENT) == 0) {
+        s->flags |= STREAM_SHUT_SENT;
+        (void)os_shutdown(s->fd,
+                          SHUT_WR); /* fails only when the connection is gone, which recv tells */
+    }
+}
+
+/* The first pieces that are in memory: how many, and their bytes in all. */
+static size_t memory_pieces(const struct output *out, struct iovec *iov, size_t room,
+                            size_t *ret_bytes, bool *ret_file_next) {
+    size_t count = 0;
+    const struct piece *piece = out ? out->first : NULL;
+    for (; piece && piece->data && count < room; piece = piece->next) {
+        iov[count++] =
+            (struct iovec){.iov_base = (void *)(uintptr_t)piece->data, .iov_len = piece->length};
+        *ret_bytes += piece->length;
+    }
+    *ret_file_next = piece && !piece->data;
+    return count;
+}
+
+/* One system call's worth of what is in memory, the worker's buffer of `gathered` bytes in front:
+ * the bytes sent, or -errno. *ret_all: everything that was offered. A file that follows shares the
+ * last packet. */
+static ssize_t send_memory(weft_stream *s, size_t gathered, bool *ret_all) {
+    struct iovec iov[SEND_PIECES];
+    size_t count = 0, offered = gathered;
+    bool file_next = false;
+    if (gathered)
+        iov[count++] = (struct iovec){.iov_base = s->net->output, .iov_len = gathered};
+    count += memory_pieces(s->out, iov + count, SEND_PIECES - count, &offered, &file_next);
+    ssize_t n = os_sendv(s->fd, iov, count, file_next);
+    *ret_all = n == (ssize_t)offered;
+    return n;
+}
+
+static ssize_t send_first_file(weft_stream *s, bool *ret_all) {
+    struct piece *piece = s->out->first;
+    ssize_t n = piece->kind->send(piece, s->fd);
+    *ret_all = piece->length == 0;
+    if (n > 0)
+        chain_file_sent(s, (size_t)n);
+    return n;
+}
+
+/* One system call: the bytes sent, or -errno. */
+static ssize_t send_some(weft_stream *s, bool *ret_all) {
+    if (!s->out->first->data)
+        return send_first_file(s, ret_all);
+    ssize_t n = send_memory(s, 0, ret_all);
+    if (n > 0)
+        chain_sent(s, (size_t)n);
+    return n;
+}
+
+static void chain_looked_at(weft_stream *s, bool all) {
+    if (!s->out->first)
+        output_drop(s);
+    else if (!all)
+        s->flags |= STREAM_BLOCKED;
+    if ((s->flags & (STREAM_DRAIN | STREAM_CHOKED)) && output_is_below_mark(s))
+        stream_service_later(s);
+}
+
+/* The chain, as far as the kernel takes it now, and as others may wait for their turn: the rest
+ * waits for the selector to say that the socket is writable, which may be at once. */
+void output_send(weft_stream *s) {
+    if ((s->flags & (STREAM_UNSENT | STREAM_BLOCKED)) != STREAM_UNSENT)
+        return;
+    bool all = true;
+    for (size_t turn = 0; all && s->out->first;) {
+        ssize_t n = turn < SEND_TURN ? send_some(s, &all) : -EAGAIN;
+        if (n < 0 && n != -EAGAIN) {
+            send_failed(s, (int)n);
+            return;
+        }
+        all = all && n > 0;
+        turn += n > 0 ? (size_t)n : 0;
+        note_sent(s, n > 0 ? (size_t)n : 0);
+    }
+    chain_looked_at(s, all);
+}
+
+/* The worker's buffer, and behind it pieces that were lent meanwhile. */
+OUT_OF_LINE static void send_gathered_and_chain(weft_stream *s) {
+    size_t length = s->net->output_length;
+    bool all = false;
+    ssize_t n = send_memory(s, length, &all);
+    s->net->output_length = 0;
+    if (n < 0 || (size_t)n < length) {
+        gathered_sent_partly(s, length, n);
+        return;
+    }
+    note_sent(s, (size_t)n);
+    chain_sent(s, (size_t)n - length);
+    chain_looked_at(s, all);
+    if (s->flags & STREAM_UNSENT)
+        output_send(s);
 }
 
 /* The fast way out: everything that the callback wrote, in one system call. */
 void output_gathered_send(weft_stream *s) {
     struct net_worker *net = s->net;
     size_t length = net->output_length;
+    if (unlikely(s->flags & STREAM_UNSENT)) {
+        send_gathered_and_chain(s);
+        return;
+    }
     ssize_t n = os_send(s->fd, net->output, length);
     net->output_length = 0;
     if (unlikely(n != (ssize_t)length)) {
@@ -166,50 +188,9 @@ void output_gathered_send(weft_stream *s) {
         stream_note_activity(s);
 }
 
-void output_sent_all(weft_stream *s) {
-    if ((s->flags & STREAM_SHUT) && (s->flags & STREAM_SHUT_SENT) == 0) {
-        s->flags |= STREAM_SHUT_SENT;
-        (void)os_shutdown(s->fd,
-                          SHUT_WR); /* fails only when the connection is gone, which recv tells */
-    }
-}
-
-static size_t chain_pieces(const struct output *out, struct iovec *iov) {
-    size_t count = 0;
-    for (struct block *b = out->first; b && count < SEND_PIECES; b = b->next)
-        if (b->end > b->start)
-            iov[count++] =
-                (struct iovec){.iov_base = b->data + b->start, .iov_len = b->end - b->start};
-    return count;
-}
-
-/* The chain, as far as the kernel takes it now. One system call: others wait for their turn. */
-void output_send(weft_stream *s) {
-    struct iovec iov[SEND_PIECES];
-    if ((s->flags & (STREAM_UNSENT | STREAM_BLOCKED)) != STREAM_UNSENT)
-        return;
-    size_t count = chain_pieces(s->out, iov);
-    ssize_t n = os_sendv(s->fd, iov, count);
-    if (n == -EAGAIN)
-        n = 0;
-    if (n < 0) {
-        send_failed(s, (int)n);
-        return;
-    }
-    size_t before = s->out->bytes;
-    note_sent(s, (size_t)n);
-    chain_consume(s, (size_t)n);
-    if ((size_t)n < before)
-        s->flags |= STREAM_BLOCKED;
-    else
-        output_drop(s);
-    if ((s->flags & (STREAM_DRAIN | STREAM_CHOKED)) && output_is_below_mark(s))
-        stream_service_later(s);
-}
-
 /* Writing. */
 
-static int refuse(weft_stream *s, int error) {
+int output_refuse(weft_stream *s, int error) {
     if (!s->protocol->on_drain) {
         stream_end(s, -ENOBUFS);
         return error;
@@ -229,6 +210,16 @@ static int writable(weft_stream *s) {
     return s->flags & STREAM_REFUSED ? -ENOBUFS : 0;
 }
 
+int output_admit(weft_stream *s, size_t length) {
+    int r = writable(s);
+    if (r < 0 || length == 0)
+        return r;
+    size_t most = stream_max_pending(s), pending = pending_in_memory(s);
+    if (length > most || pending > most - length)
+        return output_refuse(s, -ENOBUFS);
+    return 0;
+}
+
 static bool gathers(const weft_stream *s) {
     return s->net->current == s && ((s->flags & STREAM_UNSENT) == 0 || MUTANT("net-overtaking"));
 }
@@ -246,15 +237,55 @@ static void gather(struct net_worker *net, const void *data, size_t length) {
     net->output_length += length;
 }
 
+/* Behind the first `sent` bytes, which are out. */
+static int write_rest(weft_stream *s, const struct iovec *iov, int count, size_t sent,
+                      size_t total) {
+    size_t rest = total - sent;
+    while (sent >= iov->iov_len) {
+        sent -= iov->iov_len;
+        iov++;
+        count--;
+    }
+    const struct iovec first = {.iov_base = (uint8_t *)iov->iov_base + sent,
+                                .iov_len = iov->iov_len - sent};
+    int r = chain_write(s, &first, 1, first.iov_len);
+    if (r == 0 && rest > first.iov_len)
+        r = chain_write(s, iov + 1, count - 1, rest - first.iov_len);
+    return r;
+}
+
+/* More than the worker's buffer holds, and nothing waits: what the kernel takes need not be copied
+ * twice. */
+static int write_through(weft_stream *s, const struct iovec *iov, int count, size_t total) {
+    int offered = count < SEND_PIECES ? count : SEND_PIECES;
+    ssize_t n = os_sendv(s->fd, iov, (size_t)offered, false);
+    if (n < 0 && n != -EAGAIN) {
+        send_failed(s, (int)n);
+        return (int)n;
+    }
+    size_t sent = n > 0 ? (size_t)n : 0;
+    note_sent(s, sent);
+    if (sent == total)
+        return 0;
+    int r = write_rest(s, iov, count, sent, total);
+    if (r < 0 && sent == 0 && !s->out)
+        return output_refuse(s, r);
+    if (r < 0) {
+        stream_end(s, r); /* half of it is out: there is no way back */
+        return r;
+    }
+    if (count == offered)
+        s->flags |= STREAM_BLOCKED;
+    output_grown(s);
+    return 0;
+}
+
 /* All pieces, whole, or an error and nothing changed. */
 static int write_pieces(weft_stream *s, const struct iovec *iov, int count, size_t total) {
     struct net_worker *net = s->net;
-    int r = writable(s);
+    int r = output_admit(s, total);
     if (r < 0 || total == 0)
         return r;
-    size_t pending = output_pending(s);
-    if (total > stream_max_pending(s) || pending > stream_max_pending(s) - total)
-        return refuse(s, -ENOBUFS);
     if (gathers(s) && total > NET_OUTPUT - net->output_length && net->output_length > 0)
         output_gathered_send(s); /* the buffer is full: what is in it leaves early */
     if (s->flags & STREAM_ENDED)
@@ -266,12 +297,11 @@ static int write_pieces(weft_stream *s, const struct iovec *iov, int count, size
         note_grown(s);
         return 0;
     }
-    if (chain_reserve(s, total) < 0)
-        return refuse(s, -ENOMEM);
-    for (int i = 0; i < count; i++)
-        chain_append(s, iov[i].iov_base, iov[i].iov_len);
-    note_grown(s);
-    stream_service_soon(s);
+    if (total > NET_OUTPUT && (s->flags & (STREAM_UNSENT | STREAM_BLOCKED)) == 0)
+        return write_through(s, iov, count, total);
+    if (chain_write(s, iov, count, total) < 0)
+        return output_refuse(s, -ENOMEM);
+    output_grown(s);
     return 0;
 }
 

@@ -14,6 +14,7 @@ static int part_create(weft_worker *w, void *state) {
     list_init(&net->later_job.link);
     net->later_job.run = streams_later;
     net->shed_task.run = net_shed;
+    releases_init(net);
     placing_init(net);
     return 0;
 }
@@ -22,6 +23,7 @@ static void part_destroy(weft_worker *w, void *state) {
     struct net_worker *net = state;
     (void)w;
     placing_end(net);
+    spares_release(net);
     mem_free(net->output, NET_OUTPUT);
 }
 

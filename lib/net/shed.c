@@ -6,7 +6,7 @@
 #include "net/inner.h"
 
 static size_t held_by(const weft_stream *s) {
-    return (s->out ? s->out->bytes : 0) + (s->in ? s->in->end - s->in->start : 0);
+    return output_held(s) + (s->in ? s->in->end - s->in->start : 0);
 }
 
 static uint64_t held_in_all(const weft_runtime *rt, weft_worker **ret_largest) {

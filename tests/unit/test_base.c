@@ -300,13 +300,13 @@ WTEST(base, seam_shortens_sends_and_receives) {
     CHECK_EQ(os_send(fds[0], "abc", 3), 1);
     struct iovec iov[2] = {{.iov_base = (char[]){'d', 'e'}, .iov_len = 2},
                            {.iov_base = (char[]){'f'}, .iov_len = 1}};
-    CHECK_EQ(os_sendv(fds[0], iov, 2), 1);
+    CHECK_EQ(os_sendv(fds[0], iov, 2, false), 1);
     CHECK_EQ(os_recv(fds[1], buffer, sizeof buffer), 1);
     seam_length_fn = NULL;
     CHECK_EQ(os_recv(fds[1], buffer + 1, sizeof buffer - 1), 1);
     CHECK_STR(buffer, "ad");
     CHECK_EQ(os_recv(fds[1], buffer, sizeof buffer), -EAGAIN);
-    CHECK_EQ(os_sendv(fds[0], iov, 2), 3);
+    CHECK_EQ(os_sendv(fds[0], iov, 2, false), 3);
     os_close(fds[0]);
     os_close(fds[1]);
 }

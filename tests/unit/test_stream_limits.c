@@ -134,6 +134,16 @@ WTEST(stream_limits, a_write_that_never_fits_is_refused_and_drained_at_once) {
 static _Thread_local bool no_memory;
 
 static int fail_allocations(enum os_call call) {
+    if (call == OS_SENDMSG && no_memory)
+        return -EAGAIN; /* nor does the kernel take any */
+    return call == OS_ALLOC && no_memory ? -ENOMEM : 0;
+}
+
+static size_t send_a_little(enum os_call call, size_t length) {
+    return call == OS_SENDMSG && length > 1000 ? 1000 : length;
+}
+
+static int fail_only_allocations(enum os_call call) {
     return call == OS_ALLOC && no_memory ? -ENOMEM : 0;
 }
 
@@ -164,6 +174,22 @@ WTEST(stream_limits, without_memory_a_write_is_refused) {
     note_await(NOTE_CLOSE, 1);
     CHECK_EQ(note_value(NOTE_USER, 2), -ENOMEM);
     CHECK_EQ(note_value(NOTE_CLOSE, 0), -ENOBUFS);
+    close(fd);
+    net_end(&n);
+}
+
+WTEST(stream_limits, without_memory_for_the_rest_of_a_write_the_stream_closes) {
+    static const weft_protocol protocol = {
+        .on_data = write_without_memory, .on_drain = drain_and_write, .on_close = note_close};
+    seam_call_fn = fail_only_allocations;
+    seam_length_fn = send_a_little;
+    struct net n = net_start(1, &protocol);
+    int fd = net_dial(&n);
+    net_put(fd, "x", 1);
+    note_await(NOTE_CLOSE, 1);
+    CHECK_EQ(note_value(NOTE_USER, 0), -ENOMEM);
+    CHECK_EQ(note_value(NOTE_CLOSE, 0), -ENOMEM);
+    CHECK_EQ(note_count(NOTE_USER), 1);
     close(fd);
     net_end(&n);
 }
