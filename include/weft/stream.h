@@ -2,7 +2,7 @@
  *
  * A weft_protocol says what to do with a connection: a handful of callbacks and limits, usually
  * static const. weft_listen() binds an address to one; every connection it accepts becomes a
- * weft_stream on one of the workers, the streams spread evenly, and stays there. weft_connect()
+ * weft_stream on one of the workers, the streams spread evenly. weft_connect()
  * makes a stream to somebody else's listener, weft_adopt() one of a socket that is connected
  * already. Each stream carries state_size bytes of the program's in the same allocation, and lives
  * on its worker's thread: its callbacks run there, and the calls below that take a stream belong
@@ -50,6 +50,7 @@
 #include <sys/uio.h>
 
 #include <weft/api.h>
+#include <weft/stream_id.h>
 #include <weft/worker.h>
 
 WEFT_BEGIN_DECLS
@@ -95,7 +96,7 @@ typedef struct weft_protocol {
     /* No byte in or out for idle_timeout_ns. It re-arms. NULL: close with -ETIMEDOUT. */
     void (*on_timeout)(weft_stream *s);
 
-    /* The first callback on a new worker. No stream moves in this release, and it is not called. */
+    /* The first callback on a new worker; see weft_stream_move(). */
     void (*on_move)(weft_stream *s);
 
     /* The runtime is stopping: finish within the grace time. NULL: flush, then close. */
@@ -389,6 +390,28 @@ WEFT_API void weft_stream_close(weft_stream *s);
  * See:     socket(7), SO_LINGER with a time of 0; RFC 9293, 3.10.5.
  */
 WEFT_API void weft_stream_abort(weft_stream *s);
+
+/* Moves s to another worker when the callback returns, or, from elsewhere, at the end of the
+ * iteration. Its address, state and id stay; what it has not read, not sent, and its timeout go
+ * along. on_move is its first callback there, or on_open if that has not been called yet. Until it
+ * leaves it is for reading only: writes and a shutdown give -EBUSY. One that is closed meanwhile
+ * stays.
+ *
+ * Thread:  owner. After the move s belongs to the thread of `to`, and to nobody on the way.
+ * Returns: 0, also for its own worker, where nothing happens; or
+ *          -EINVAL  s or to is NULL, or to is another runtime's
+ *          -EBUSY   it is leaving already
+ *          -EPIPE   after weft_stream_close() or weft_stream_abort()
+ *          -ESHUTDOWN  the runtime was asked to stop; s stays. One that is on its way by then gets
+ *                   on_move, then on_stop; after the grace time it ends with -ESHUTDOWN
+ *          -ECONNRESET, ...  the stream has failed, with that error
+ *          -ENOMEM  no memory
+ *          -EPERM   on another thread; in a forked child
+ *          Where the new worker cannot watch the socket (-ENOMEM, -ENOSPC: epoll_ctl(2)) on_close
+ *          follows there, with that error.
+ * See:     weft_stream_post(), to reach a stream that moves.
+ */
+WEFT_API int weft_stream_move(weft_stream *s, weft_worker *to);
 
 /* Goes on by another protocol: what an upgrade (WebSocket, TLS, PROXY) or a first line that names
  * the protocol needs. From here on its callbacks, limits and timeouts hold; on_open is not called

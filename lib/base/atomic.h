@@ -41,6 +41,11 @@ extern void (*seam_yield_fn)(void);
      atomic_compare_exchange_weak_explicit((p), (expected), (desired), memory_order_##success,     \
                                            memory_order_##failure))
 
+/* For a word that its owner alone writes, and reads without further ado, and at which others may
+ * glance. */
+#define plain_load(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define plain_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+
 /* A counter that one thread writes and any thread reads: a plain addition for its owner, never a
  * torn value for the reader. No yield point: no decision may hang on a statistic. */
 typedef struct stat_counter {

@@ -13,7 +13,7 @@ size_t weft_stream_pending(const weft_stream *s) {
 }
 
 weft_worker *weft_stream_worker(const weft_stream *s) {
-    return s ? s->net->worker : NULL;
+    return s ? plain_load(&s->net)->worker : NULL;
 }
 
 int weft_stream_fd(const weft_stream *s) {
@@ -57,7 +57,8 @@ size_t weft_stream_unconsumed(const weft_stream *s, const uint8_t **ret_data) {
 int stream_check(const weft_stream *s, const char *call) {
     if (unlikely(!s))
         return -EINVAL;
-    if (likely(worker_is_mine(s->net->worker) && !process_is_forked()))
+    const weft_worker *owner = plain_load(&s->net)->worker;
+    if (likely(worker_is_mine(owner) && !process_is_forked()))
         return 0;
-    return worker_owner_check(s->net->worker, call);
+    return worker_owner_check(owner, call);
 }

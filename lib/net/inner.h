@@ -9,7 +9,8 @@
  *   access.c    getters                     connect.c outgoing connections
  *   unix.c      sockets that have a path       chain.c    unsent output (chain.h)
  *   ref.c       output that the program lends  sendfile.c output that the kernel reads
- *   spare.c     memory kept for its next use
+ *   spare.c     memory kept for its next use   mailbox.c  ids, and what comes by them (mailbox.h)
+ *   move.c      from worker to worker
  *
  * The way of a byte in: stream_ready() -> os_recv() into the worker's scratch -> on_data.
  * The way of a byte out: weft_stream_write() -> the worker's output buffer -> one os_send() when
@@ -32,6 +33,7 @@
 #include <string.h>
 
 enum {
+    MAILBOX_CHUNKS = 25,        /* of a table that doubles with each: 2^31 mailboxes */
     SPARE_CLASSES = 11,         /* of memory kept for its next use: 64 bytes to 64 KiB */
     NET_OUTPUT = 64 << 10,      /* bytes of the worker's output buffer */
     NET_HIGH_WATER = 256 << 10, /* defaults of weft_protocol */
@@ -69,6 +71,7 @@ enum {
     STREAM_TIMED = 1u << 21,    /* closing, and its deadline runs */
     STREAM_UNCHOKED = 1u << 22, /* high_water does not pause its reading */
     STREAM_CONNECTING = 1u << 23,
+    STREAM_MOVING = 1u << 24, /* leaves for another worker at the end of the iteration */
     STREAM_FAST = STREAM_OPENED,
 };
 
@@ -82,11 +85,12 @@ struct kept { /* input that on_data left: data[start, end) */
     uint8_t data[];
 };
 
-struct stream_clock {
+struct stream_extra { /* what few streams need: deadlines, an id */
     weft_timer timer;
     weft_stream *stream;
     uint64_t idle_ns;   /* 0: none; while it connects: from then on */
     uint64_t active_ns; /* when a byte last moved */
+    struct mailbox *mailbox;
 };
 
 /* A path that a listener has bound, as it is in the file system. */
@@ -113,7 +117,7 @@ struct weft_stream {
 
     struct list link;    /* all streams of the worker */
     struct list service; /* dirty or later */
-    struct stream_clock *clock;
+    struct stream_extra *extra;
     weft_listener *listener;
     max_align_t state[];
 };
@@ -162,9 +166,13 @@ struct net_worker {
     size_t spared;           /* their bytes */
     struct list handed;      /* what went to other workers lately */
     weft_timer handed_timer; /* to look whether they took it */
-    bool stopping;
+    bool stopping, expired;
+    struct list moves; /* streams that leave at the end of this iteration */
+    struct mailbox *mailboxes, **mailboxes_tail; /* to be used again */
 
     /* Any thread. */
+    _Atomic uint32_t mailbox_count; /* in the chunks, which never move; the owner adds */
+    struct mailbox *mailbox_chunks[MAILBOX_CHUNKS];
     _Atomic uint32_t assigned;     /* streams here or handed over to here: what placing looks at */
     _Atomic uint32_t unresponsive; /* left a connection where it was handed over to */
     _Atomic uint32_t shed_posted;
@@ -206,6 +214,7 @@ void placing_end(struct net_worker *net);
 int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol, void *arg,
                   weft_listener *listener, uint32_t flags, weft_stream **ret_stream);
 void stream_open(weft_stream *s);
+int stream_watch(weft_stream *s);
 void socket_close_with_reset(int fd);
 void stream_stop(weft_stream *s);
 void stream_end(weft_stream *s, int error); /* on_close follows; error < 0 resets the connection */
@@ -238,7 +247,8 @@ void releases_run(struct net_worker *net);
 
 /* output.c */
 int output_admit(weft_stream *s, size_t length); /* may so many bytes be written? */
-int output_refuse(weft_stream *s, int error);    /* they may not: returns error */
+bool output_has_room(weft_stream *s, size_t length);
+int output_refuse(weft_stream *s, int error); /* they may not: returns error */
 void output_grown(weft_stream *s);
 void output_gathered_send(weft_stream *s); /* the worker's buffer, when the callback returns */
 void output_send(weft_stream *s);          /* the stream's own chain */
@@ -262,16 +272,39 @@ void stream_clock_connected(weft_stream *s);
 int stream_clock_idle(weft_stream *s, uint64_t idle_ns);
 int stream_clock_deadline(weft_stream *s, uint64_t delay_ns);
 void stream_clock_stop(weft_stream *s);
+uint64_t stream_clock_depart(weft_stream *s); /* stops it: the time that was left */
+void stream_clock_arrive(weft_stream *s, uint64_t left_ns);
+int stream_extra_ensure(weft_stream *s);
+void stream_extra_drop(weft_stream *s);
 /* The worker's last reading of the clock will do if it is not old: callbacks may have run long. */
 static inline void stream_note_activity(weft_stream *s) {
     weft_worker *w = s->net->worker;
     if (clock_cycles() - w->clock_cycles - 1 >= CLOCK_STALE_CYCLES - 1)
         (void)worker_clock_read(w);
     if (!MUTANT("net-idle-deaf"))
-        s->clock->active_ns = w->clock_ns;
+        s->extra->active_ns = w->clock_ns;
 }
 
+/* mailbox.c */
+void mailboxes_init(struct net_worker *net);
+void mailboxes_release(struct net_worker *net);
+void mailbox_note_limits(weft_stream *s);
+void mailbox_note_unsent(weft_stream *s);
+void mailbox_read(weft_stream *s); /* where no callback runs */
+void mailbox_depart(weft_stream *s, struct net_worker *to);
+void mailbox_arrive(weft_stream *s);
+void mailbox_close(weft_stream *s); /* after its on_close */
+
+static inline struct mailbox *mailbox_of(const weft_stream *s) {
+    return s->extra ? s->extra->mailbox : NULL;
+}
+
+/* move.c */
+void streams_depart(struct net_worker *net);
+
 /* shed.c */
+void net_hold_depart(weft_stream *s); /* what it holds goes with it */
+void net_hold_arrive(weft_stream *s);
 void net_hold(weft_stream *s, size_t bytes);
 void net_unhold(weft_stream *s, size_t bytes);
 void net_shed(weft_task *task);

@@ -222,6 +222,8 @@ static void failed(weft_stream *s) {
 }
 
 OUT_OF_LINE static void ready_slowly(weft_stream *s, uint32_t epoll_events) {
+    if (s->flags & STREAM_MOVING)
+        return; /* it is said again where the stream goes */
     if (s->flags & STREAM_CONNECTING) {
         stream_connected(s);
         if (s->flags & STREAM_ENDED)

@@ -207,17 +207,22 @@ static int writable(weft_stream *s) {
         return s->error;
     if (s->flags & (STREAM_ENDED | STREAM_CLOSING | STREAM_SHUT))
         return -EPIPE;
+    if (s->flags & STREAM_MOVING)
+        return -EBUSY;
     return s->flags & STREAM_REFUSED ? -ENOBUFS : 0;
+}
+
+bool output_has_room(weft_stream *s, size_t length) {
+    size_t most = stream_max_pending(s);
+    return (s->flags & STREAM_REFUSED) == 0 && length <= most &&
+           pending_in_memory(s) <= most - length;
 }
 
 int output_admit(weft_stream *s, size_t length) {
     int r = writable(s);
     if (r < 0 || length == 0)
         return r;
-    size_t most = stream_max_pending(s), pending = pending_in_memory(s);
-    if (length > most || pending > most - length)
-        return output_refuse(s, -ENOBUFS);
-    return 0;
+    return output_has_room(s, length) ? 0 : output_refuse(s, -ENOBUFS);
 }
 
 static bool gathers(const weft_stream *s) {
@@ -361,6 +366,8 @@ int weft_stream_shutdown(weft_stream *s) {
         return -EPIPE;
     if (s->flags & STREAM_CONNECTING && !MUTANT("connect-shut-early"))
         return -ENOTCONN;
+    if (s->flags & STREAM_MOVING)
+        return -EBUSY;
     s->flags |= STREAM_SHUT;
     stream_service_soon(s);
     return 0;

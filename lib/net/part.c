@@ -15,6 +15,8 @@ static int part_create(weft_worker *w, void *state) {
     net->later_job.run = streams_later;
     net->shed_task.run = net_shed;
     releases_init(net);
+    list_init(&net->moves);
+    mailboxes_init(net);
     placing_init(net);
     return 0;
 }
@@ -23,6 +25,7 @@ static void part_destroy(weft_worker *w, void *state) {
     struct net_worker *net = state;
     (void)w;
     placing_end(net);
+    mailboxes_release(net);
     spares_release(net);
     mem_free(net->output, NET_OUTPUT);
 }
@@ -44,6 +47,7 @@ static void part_stop(weft_worker *w, void *state) {
 static void part_expire(weft_worker *w, void *state) {
     struct net_worker *net = state;
     (void)w;
+    net->expired = true;
     for (struct list *node = net->streams.next; node != &net->streams; node = node->next)
         stream_expire(container_of(node, weft_stream, link));
 }

@@ -41,6 +41,14 @@ void net_unhold(weft_stream *s, size_t bytes) {
     stat_sub(&s->net->worker->stats.bytes_held, bytes);
 }
 
+void net_hold_depart(weft_stream *s) {
+    net_unhold(s, held_by(s));
+}
+
+void net_hold_arrive(weft_stream *s) {
+    stat_add(&s->net->worker->stats.bytes_held, held_by(s));
+}
+
 static weft_stream *largest_holder(struct net_worker *net) {
     weft_stream *largest = NULL;
     size_t most = 0;

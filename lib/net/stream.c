@@ -72,16 +72,17 @@ void stream_leave(weft_stream *s) {
 
 void stream_open(weft_stream *s) {
     s->flags |= STREAM_OPENED;
-    if (!s->protocol->on_open)
-        return;
-    stream_enter(s, (uintptr_t)s->protocol->on_open);
-    s->protocol->on_open(s);
-    stream_leave(s);
+    if (s->protocol->on_open) {
+        stream_enter(s, (uintptr_t)s->protocol->on_open);
+        s->protocol->on_open(s);
+        stream_leave(s);
+    }
+    mailbox_read(s); /* what came by its id until now */
 }
 
 void stream_stop(weft_stream *s) {
-    if (s->flags & (STREAM_ENDED | STREAM_STOP_TOLD))
-        return;
+    if (s->flags & (STREAM_ENDED | STREAM_STOP_TOLD | STREAM_MOVING))
+        return; /* on_move comes first, where it goes */
     s->flags |= STREAM_STOP_TOLD;
     if (s->flags & STREAM_CONNECTING && !MUTANT("connect-told-to-stop")) {
         stream_end(s, -ESHUTDOWN);
@@ -137,6 +138,11 @@ static uint32_t epoll_bits(uint16_t interest) {
     return interest || MUTANT("net-hang-up-spin") ? interest : (uint32_t)EPOLLET;
 }
 
+int stream_watch(weft_stream *s) {
+    s->interest = wanted_interest(s);
+    return worker_source_add(s->net->worker, s->fd, epoll_bits(s->interest), &s->source);
+}
+
 static void update_interest(weft_stream *s) {
     uint16_t wanted = wanted_interest(s);
     if (wanted == s->interest)
@@ -184,7 +190,7 @@ static void advance_closing(weft_stream *s) {
 }
 
 void stream_settle(weft_stream *s) {
-    if (s->flags & STREAM_ENDED || s->net->current == s)
+    if (s->flags & (STREAM_ENDED | STREAM_MOVING) || s->net->current == s)
         return;
     if ((s->flags & STREAM_CHOKED) && output_is_below_mark(s)) {
         s->flags &= ~(uint32_t)STREAM_CHOKED;
@@ -252,8 +258,10 @@ static void finish(weft_stream *s) {
         s->protocol->on_close(s, s->error);
         net->current = NULL;
     }
+    mailbox_close(s);
     close_socket(s);
     stream_drop_kept(s);
+    stream_extra_drop(s);
     list_remove(&s->link);
     list_remove(&s->service);
     stat_sub(&net->worker->stats.streams_open, 1);
@@ -267,6 +275,7 @@ static void finish(weft_stream *s) {
 /* Service. */
 
 void streams_flush(struct net_worker *net) {
+    streams_depart(net);
     /* Those that wait for the next iteration may have output for this one. */
     for (struct list *node = net->later.next; node != &net->later; node = node->next) {
         weft_stream *s = container_of(node, weft_stream, service);
@@ -278,6 +287,11 @@ void streams_flush(struct net_worker *net) {
     for (struct list *node; (node = list_pop(&net->dirty)) != NULL;) {
         weft_stream *s = container_of(node, weft_stream, service);
         s->flags &= ~(uint32_t)STREAM_LISTED;
+        if (s->flags & STREAM_MOVING) {
+            stream_service_soon(s); /* one that stays is served after all */
+            streams_depart(net);
+            continue;
+        }
         if ((s->flags & STREAM_ENDED) == 0) {
             output_send(s);
             stream_settle(s);
@@ -316,6 +330,10 @@ static void show_withheld_eof(weft_stream *s) {
 }
 
 static void serve_later(weft_stream *s) {
+    if (s->flags & STREAM_MOVING) {
+        stream_service_soon(s);
+        return;
+    }
     if (s->flags & STREAM_CONNECTING && !MUTANT("connect-opens-early"))
         return;
     if ((s->flags & (STREAM_OPENED | STREAM_CLOSING | STREAM_ENDED)) == 0)
@@ -376,6 +394,7 @@ void weft_stream_set_protocol(weft_stream *s, const weft_protocol *protocol, voi
     s->protocol = protocol;
     s->arg = arg;
     note_limits(s);
+    mailbox_note_limits(s);
     /* What the old one left is for the new one to see. */
     if (!MUTANT("net-upgrade-unshown"))
         s->flags |= STREAM_SHOW;

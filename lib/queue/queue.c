@@ -38,8 +38,9 @@ bool queue_arm(struct queue *q) {
         return true;
     }
     uintptr_t expected = QUEUE_EMPTY;
-    /* Relaxed: nothing is published. On failure the owner goes on to queue_take(). */
-    return atom_cas(&q->head, &expected, QUEUE_ARMED, relaxed, relaxed);
+    /* Release: pairs with the acquire in queue_try_push(). On failure the owner goes on to
+     * queue_take(), which has its own. */
+    return atom_cas(&q->head, &expected, QUEUE_ARMED, release, relaxed);
 }
 
 struct queue_node *queue_close(struct queue *q, bool *ret_disturbed) {

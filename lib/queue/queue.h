@@ -52,8 +52,10 @@ static inline bool queue_try_push(struct queue *q, uintptr_t *head, struct queue
         return atom_cas_weak(&q->head, head, (uintptr_t)node, relaxed, relaxed);
     /* Release: pairs with the acquire in queue_take(). Without it the owner could see the node
      * before what the poster wrote into it. Later pushes are read-modify-writes of the same word,
-     * so they carry this release on (a release sequence): one acquire sees every node. */
-    return atom_cas_weak(&q->head, head, (uintptr_t)node, release, relaxed);
+     * so they carry this release on (a release sequence): one acquire sees every node.
+     * Acquire: pairs with the release in queue_arm(). Whoever replaces ARMED may use what the owner
+     * prepared for that, such as the task that tells it (net/mailbox.c). */
+    return atom_cas_weak(&q->head, head, (uintptr_t)node, acq_rel, relaxed);
 }
 
 /* 0: pushed; 1: pushed, and the caller owes the owner a wake-up; -ESHUTDOWN: closed, the node is

@@ -19,7 +19,7 @@ static struct {
         uint8_t kind;
         int64_t value;
     } notes[NOTES];
-    char order[ORDER];
+    char order[ORDER], wrong[256];
     weft_stream *stream;
     size_t length;
     uint8_t *bytes;
@@ -36,6 +36,17 @@ void note(enum note kind, int64_t value) {
     record.total++;
     record.counts[kind]++;
     pthread_cond_broadcast(&record.changed);
+    pthread_mutex_unlock(&record.lock);
+}
+
+void note_compare(const char *file, int line, const char *what, intmax_t actual,
+                  intmax_t expected) {
+    if (actual == expected)
+        return;
+    pthread_mutex_lock(&record.lock);
+    if (record.wrong[0] == 0)
+        (void)snprintf(record.wrong, sizeof record.wrong, "%s:%d: %s is %jd, expected %jd", file,
+                       line, what, actual, expected);
     pthread_mutex_unlock(&record.lock);
 }
 
@@ -188,6 +199,7 @@ struct net net_start(unsigned workers, const weft_protocol *protocol) {
 void net_end(struct net *n) {
     rt_end(n->runtime);
     n->runtime = NULL;
+    CHECK_MSG(record.wrong[0] == 0, "%s", record.wrong);
 }
 
 weft_worker *net_worker_at(const struct net *n, unsigned index) {

@@ -43,6 +43,12 @@ const char *note_order(void);
 /* The last stream that note_open() saw. Its address only, for use on its worker. */
 weft_stream *note_stream(void);
 
+/* Compares on any thread, as CHECK_EQ() may not; net_end() fails the test for the first that
+ * differed. */
+#define NOTE_EQ(actual, expected)                                                                  \
+    note_compare(__FILE__, __LINE__, #actual, (intmax_t)(actual), (intmax_t)(expected))
+void note_compare(const char *file, int line, const char *what, intmax_t actual, intmax_t expected);
+
 /* Callbacks that note, with the error, length or worker as value. */
 void note_open(weft_stream *s);
 size_t note_data(weft_stream *s, const uint8_t *data,

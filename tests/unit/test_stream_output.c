@@ -383,6 +383,7 @@ WTEST(stream_output, writev_is_one_write_of_all_pieces) {
         CHECK_EQ(net_check(back, length, 0), length);
         net_expect(fd, "end");
     }
+    note_await(NOTE_USER, 8);
     for (unsigned i = 0; i < 8; i++)
         CHECK_EQ(note_value(NOTE_USER, i), 0);
     close(fd);

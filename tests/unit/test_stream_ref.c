@@ -24,9 +24,9 @@ static size_t mix(weft_stream *s, const uint8_t *data, size_t len) {
     size_t at = 0;
     for (int i = 0; i < 10; i++) {
         size_t lent = (size_t)i * 7919 % 30000 + 1;
-        CHECK_EQ(weft_stream_write(s, large + at, 5), 0);
-        CHECK_EQ(weft_stream_write_ref(s, large + at + 5, lent, give_back, number(i)), 0);
-        CHECK_EQ(weft_stream_write(s, large + at + 5 + lent, 3), 0);
+        NOTE_EQ(weft_stream_write(s, large + at, 5), 0);
+        NOTE_EQ(weft_stream_write_ref(s, large + at + 5, lent, give_back, number(i)), 0);
+        NOTE_EQ(weft_stream_write(s, large + at + 5 + lent, 3), 0);
         at += 8 + lent;
     }
     note(NOTE_DATA, (int64_t)at);
@@ -67,9 +67,9 @@ WTEST(stream_ref, also_when_the_kernel_takes_half_of_each_piece) {
 
 static size_t header_and_body(weft_stream *s, const uint8_t *data, size_t len) {
     (void)data;
-    CHECK_EQ(weft_stream_write(s, "header", 6), 0);
-    CHECK_EQ(weft_stream_write_ref(s, large, 1000, give_back, NULL), 0);
-    CHECK_EQ(weft_stream_write(s, "end", 3), 0);
+    NOTE_EQ(weft_stream_write(s, "header", 6), 0);
+    NOTE_EQ(weft_stream_write_ref(s, large, 1000, give_back, NULL), 0);
+    NOTE_EQ(weft_stream_write(s, "end", 3), 0);
     return len;
 }
 
@@ -92,7 +92,7 @@ WTEST(stream_ref, header_body_and_trailer_are_one_send) {
 static size_t lend_and_change(weft_stream *s, const uint8_t *data, size_t len) {
     (void)data;
     large[0] = 'a';
-    CHECK_EQ(weft_stream_write_ref(s, large, 1, give_back, NULL), 0);
+    NOTE_EQ(weft_stream_write_ref(s, large, 1, give_back, NULL), 0);
     large[0] = 'b';
     return len;
 }
@@ -112,7 +112,7 @@ WTEST(stream_ref, nothing_is_copied) {
 static size_t lend_much(weft_stream *s, const uint8_t *data, size_t len) {
     (void)data;
     for (int i = 0; i < 4; i++)
-        CHECK_EQ(weft_stream_write_ref(s, large, sizeof large, give_back, number(i)), 0);
+        NOTE_EQ(weft_stream_write_ref(s, large, sizeof large, give_back, number(i)), 0);
     note(NOTE_DATA, (int64_t)len);
     return len;
 }
@@ -206,7 +206,7 @@ WTEST(stream_ref, so_does_the_end_of_the_grace_time) {
 static size_t lend_and_abort(weft_stream *s, const uint8_t *data, size_t len) {
     (void)lend_much(s, data, len);
     weft_stream_abort(s);
-    CHECK_EQ(note_count(NOTE_USER), 0);
+    NOTE_EQ(note_count(NOTE_USER), 0);
     return len;
 }
 
@@ -228,19 +228,19 @@ WTEST(stream_ref, an_abort_in_the_same_callback_sends_nothing_and_gives_back) {
 static bool in_call;
 
 static void check_not_in_call(void *arg) {
-    CHECK(!in_call);
-    CHECK(weft_worker_current() != NULL);
+    NOTE_EQ(!in_call, true);
+    NOTE_EQ(weft_worker_current() != NULL, true);
     give_back(arg);
 }
 
 static size_t lend_and_flush(weft_stream *s, const uint8_t *data, size_t len) {
     (void)data;
     in_call = true;
-    CHECK_EQ(weft_stream_write_ref(s, large, 10, check_not_in_call, NULL), 0);
+    NOTE_EQ(weft_stream_write_ref(s, large, 10, check_not_in_call, NULL), 0);
     weft_stream_flush(s);
-    CHECK_EQ(weft_stream_write_ref(s, large, 0, check_not_in_call, NULL), 0);
-    CHECK_EQ(weft_stream_pending(s), 0);
-    CHECK_EQ(note_count(NOTE_USER), 0);
+    NOTE_EQ(weft_stream_write_ref(s, large, 0, check_not_in_call, NULL), 0);
+    NOTE_EQ(weft_stream_pending(s), 0);
+    NOTE_EQ(note_count(NOTE_USER), 0);
     in_call = false;
     return len;
 }
@@ -264,15 +264,15 @@ static void lend_again(void *arg) {
     if (so_far == 0)
         first_iteration = stats.iterations;
     else
-        CHECK(stats.iterations >= first_iteration + so_far); /* others had their turn */
+        NOTE_EQ(stats.iterations >= first_iteration + so_far, true); /* others had their turn */
     note(NOTE_USER, 0);
     if (so_far < 999)
-        CHECK_EQ(weft_stream_write_ref(s, large, 10, lend_again, s), 0);
+        NOTE_EQ(weft_stream_write_ref(s, large, 10, lend_again, s), 0);
 }
 
 static size_t lend_first(weft_stream *s, const uint8_t *data, size_t len) {
     (void)data;
-    CHECK_EQ(weft_stream_write_ref(s, large, 10, lend_again, s), 0);
+    NOTE_EQ(weft_stream_write_ref(s, large, 10, lend_again, s), 0);
     return len;
 }
 
@@ -298,11 +298,11 @@ static int fail_allocations(enum os_call call) {
 
 static size_t lend_in_vain(weft_stream *s, const uint8_t *data, size_t len) {
     (void)data;
-    CHECK_EQ(weft_stream_write_ref(NULL, large, 1, give_back, NULL), -EINVAL);
-    CHECK_EQ(weft_stream_write_ref(s, NULL, 1, give_back, NULL), -EINVAL);
-    CHECK_EQ(weft_stream_write_ref(s, large, 1, NULL, NULL), -EINVAL);
-    CHECK_EQ(weft_stream_write_ref(s, large, 1001, give_back, NULL), -ENOBUFS);
-    CHECK_EQ(weft_stream_write_ref(s, large, 1, give_back, NULL), -ENOBUFS);
+    NOTE_EQ(weft_stream_write_ref(NULL, large, 1, give_back, NULL), -EINVAL);
+    NOTE_EQ(weft_stream_write_ref(s, NULL, 1, give_back, NULL), -EINVAL);
+    NOTE_EQ(weft_stream_write_ref(s, large, 1, NULL, NULL), -EINVAL);
+    NOTE_EQ(weft_stream_write_ref(s, large, 1001, give_back, NULL), -ENOBUFS);
+    NOTE_EQ(weft_stream_write_ref(s, large, 1, give_back, NULL), -ENOBUFS);
     note(NOTE_DATA, 0);
     return len;
 }
@@ -311,14 +311,14 @@ static void lend_without_memory(weft_stream *s) {
     note_drain(s);
     if (note_count(NOTE_DRAIN) == 1) {
         no_memory = true;
-        CHECK_EQ(weft_stream_write_ref(s, large, 1, give_back, NULL), -ENOMEM);
+        NOTE_EQ(weft_stream_write_ref(s, large, 1, give_back, NULL), -ENOMEM);
         no_memory = false;
-        CHECK_EQ(weft_stream_write_ref(s, large, 1, give_back, NULL), -ENOBUFS);
+        NOTE_EQ(weft_stream_write_ref(s, large, 1, give_back, NULL), -ENOBUFS);
         return;
     }
-    CHECK_EQ(weft_stream_write_ref(s, "good", 4, give_back, NULL), 0);
-    CHECK_EQ(weft_stream_shutdown(s), 0);
-    CHECK_EQ(weft_stream_write_ref(s, large, 1, give_back, NULL), -EPIPE);
+    NOTE_EQ(weft_stream_write_ref(s, "good", 4, give_back, NULL), 0);
+    NOTE_EQ(weft_stream_shutdown(s), 0);
+    NOTE_EQ(weft_stream_write_ref(s, large, 1, give_back, NULL), -EPIPE);
 }
 
 WTEST(stream_ref, what_is_refused_stays_the_callers) {
@@ -344,10 +344,10 @@ static int file_fd;
 
 static void write_everything(void *arg) {
     weft_stream *s = arg;
-    CHECK_EQ(weft_stream_write(s, large, 100), 0);
-    CHECK_EQ(weft_stream_write_ref(s, large, 100, give_back, NULL), 0);
-    CHECK_EQ(weft_stream_write(s, large, 3000), 0);
-    CHECK_EQ(weft_stream_sendfile(s, file_fd, 0, 100), 0);
+    NOTE_EQ(weft_stream_write(s, large, 100), 0);
+    NOTE_EQ(weft_stream_write_ref(s, large, 100, give_back, NULL), 0);
+    NOTE_EQ(weft_stream_write(s, large, 3000), 0);
+    NOTE_EQ(weft_stream_sendfile(s, file_fd, 0, 100), 0);
 }
 
 static uint64_t allocations_of_rounds(const struct net *n, int fd, unsigned rounds) {

@@ -1,0 +1,399 @@
+#include "net/mailbox.h"
+
+/* The table: a worker's mailboxes, in chunks of 64, 128, 256 ... that never move. */
+enum { CHUNK_FIRST_LOG = 6 };
+
+static unsigned chunk_of(uint32_t index, uint32_t *ret_offset) {
+    uint32_t shifted = index + (UINT32_C(1) << CHUNK_FIRST_LOG);
+    unsigned log = 31 - (unsigned)__builtin_clz(shifted);
+    *ret_offset = shifted - (UINT32_C(1) << log);
+    return log - CHUNK_FIRST_LOG;
+}
+
+static size_t chunk_length(unsigned chunk) {
+    return (size_t)1 << (CHUNK_FIRST_LOG + chunk);
+}
+
+/* Any thread; NULL: no such place. */
+static struct mailbox *find(weft_runtime *rt, weft_stream_id id) {
+    uint64_t worker = id.value[0] >> 32;
+    uint32_t index = (uint32_t)id.value[0], offset = 0;
+    if (id.value[1] == 0 || worker >= rt->worker_count)
+        return NULL;
+    struct net_worker *net = net_of(rt->workers[worker]);
+    /* Acquire: pairs with the release in mailbox_new(), which fills the chunk before. */
+    if (index >= atom_load(&net->mailbox_count, acquire))
+        return NULL;
+    unsigned chunk = chunk_of(index, &offset);
+    return &net->mailbox_chunks[chunk][offset];
+}
+
+/* On the mailbox's task. */
+static void told(weft_task *task);
+
+static struct mailbox *mailbox_new(struct net_worker *net) {
+    uint32_t index = atom_load(&net->mailbox_count, relaxed), offset = 0;
+    unsigned chunk = chunk_of(index, &offset);
+    if (chunk == MAILBOX_CHUNKS)
+        return NULL;
+    if (!net->mailbox_chunks[chunk]) {
+        size_t size = chunk_length(chunk) * sizeof(struct mailbox);
+        net->mailbox_chunks[chunk] = mem_zalloc_aligned(_Alignof(struct mailbox), size);
+        if (!net->mailbox_chunks[chunk])
+            return NULL;
+    }
+    struct mailbox *m = &net->mailbox_chunks[chunk][offset];
+    m->place = (uint64_t)net->worker->index << 32 | index;
+    m->task.run = told;
+    atom_store(&net->mailbox_count, index + 1, release);
+    return m;
+}
+
+static void put_back(struct net_worker *net, struct mailbox *m) {
+    m->next = NULL;
+    *net->mailboxes_tail = m;
+    net->mailboxes_tail = &m->next;
+}
+
+/* The one that was put back first, unless somebody with an old id is still looking at it. */
+static struct mailbox *mailbox_again(struct net_worker *net) {
+    struct mailbox *m = net->mailboxes;
+    if (!m)
+        return NULL;
+    /* A read-modify-write, to be in one order with the visitors': who comes later than this sees
+     * what close stored before, a number that is not his. */
+    if (atom_add(&m->visitors, 0, acq_rel) != 0 && !MUTANT("mailbox-used-too-early"))
+        return NULL;
+    net->mailboxes = m->next;
+    if (!net->mailboxes)
+        net->mailboxes_tail = &net->mailboxes;
+    return m;
+}
+
+void mailboxes_init(struct net_worker *net) {
+    net->mailboxes_tail = &net->mailboxes;
+}
+
+void mailboxes_release(struct net_worker *net) {
+    for (unsigned chunk = 0; chunk < MAILBOX_CHUNKS && net->mailbox_chunks[chunk]; chunk++)
+        mem_free_aligned(net->mailbox_chunks[chunk], _Alignof(struct mailbox),
+                         chunk_length(chunk) * sizeof(struct mailbox));
+}
+
+/* A stream's mailbox. */
+
+static int mailbox_open(weft_stream *s) {
+    static _Atomic uint64_t serials;
+    int r = stream_extra_ensure(s);
+    if (r < 0 || s->extra->mailbox)
+        return r;
+    struct mailbox *m = mailbox_again(s->net);
+    if (!m)
+        m = mailbox_new(s->net);
+    if (!m)
+        return -ENOMEM;
+    m->stream = s;
+    m->here = true;
+    queue_init(&m->queue);
+    m->armed = queue_arm(&m->queue);
+    atom_store(&m->owner, s->net, relaxed);
+    s->extra->mailbox = m;
+    mailbox_note_limits(s);
+    mailbox_note_unsent(s);
+    if (MUTANT("mailbox-number-again"))
+        atom_store(&m->serial, 1, release);
+    else
+        atom_store(&m->serial, atom_add(&serials, 1, relaxed) + 1, release);
+    return 0;
+}
+
+weft_stream_id weft_stream_id_of(const weft_stream *stream) {
+    weft_stream *s = (weft_stream *)(uintptr_t)stream;
+    const weft_stream_id none = {.value = {0, 0}};
+    if (!s || !worker_owner_check_void(s->net->worker, "weft_stream_id_of"))
+        return none;
+    if (!mailbox_of(s) && (s->flags & STREAM_ENDED || mailbox_open(s) < 0))
+        return none;
+    struct mailbox *m = mailbox_of(s);
+    return (weft_stream_id){.value = {m->place, atom_load(&m->serial, relaxed)}};
+}
+
+void mailbox_note_limits(weft_stream *s) {
+    struct mailbox *m = mailbox_of(s);
+    if (m)
+        atom_store(&m->max_pending, stream_max_pending(s), relaxed);
+}
+
+void mailbox_note_unsent(weft_stream *s) {
+    struct mailbox *m = mailbox_of(s);
+    if (m)
+        atom_store(&m->unsent, output_held(s), relaxed);
+}
+
+/* Any thread: leaving a message. */
+
+static void message_free(struct message *message) {
+    mem_free(message, sizeof *message + message->piece.length);
+}
+
+static struct message *message_create(size_t length) {
+    struct message *message = mem_alloc(sizeof *message + length);
+    if (message)
+        *message = (struct message){.piece = {.data = message->bytes, .length = length}};
+    return message;
+}
+
+static void leave(struct mailbox *m, size_t length) {
+    if (length)
+        atom_sub(&m->under_way, length, relaxed);
+    /* Release: pairs with mailbox_again(): we touch it no more. */
+    atom_sub(&m->visitors, 1, release);
+}
+
+/* The mailbox that belongs to that id, with us as a visitor who leaves so many bytes; or -errno. */
+static int enter(weft_runtime *rt, weft_stream_id id, size_t length, struct mailbox **ret_mailbox) {
+    struct mailbox *m = find(rt, id);
+    if (!m)
+        return -ENOENT;
+    atom_add(&m->visitors, 1, acq_rel);
+    if (atom_load(&m->serial, acquire) != id.value[1]) {
+        leave(m, 0);
+        return -ENOENT;
+    }
+    size_t most = atom_load(&m->max_pending, relaxed);
+    if (length > most) {
+        leave(m, 0);
+        return -ENOBUFS;
+    }
+    size_t before = length ? atom_add(&m->under_way, length, relaxed) : 0;
+    if (length && before + atom_load(&m->unsent, relaxed) > most - length) {
+        leave(m, length);
+        return -ENOBUFS;
+    }
+    *ret_mailbox = m;
+    return 0;
+}
+
+/* Where it cannot be told, all workers have ended, and its stream before them. */
+static void tell(struct mailbox *m) {
+    struct net_worker *owner = atom_load(&m->owner, acquire);
+    (void)worker_post(owner->worker, &m->task);
+}
+
+/* On success the message is the mailbox's, and so is our visit. */
+static int push(struct mailbox *m, struct message *message) {
+    int r = queue_push(&m->queue, &message->node);
+    if (r < 0) {
+        leave(m, message->piece.length);
+        return -ENOENT;
+    }
+    if (r > 0)
+        tell(m);
+    return 0;
+}
+
+static int check(weft_runtime *rt, bool is_complete) {
+    if (!rt || !is_complete)
+        return -EINVAL;
+    return process_is_forked() ? -EPERM : 0;
+}
+
+int weft_send(weft_runtime *rt, weft_stream_id id, const void *data, size_t len) {
+    struct mailbox *m = NULL;
+    int r = check(rt, data || !len);
+    if (r == 0)
+        r = enter(rt, id, len, &m);
+    if (r < 0)
+        return r;
+    if (len == 0) {
+        leave(m, 0);
+        return 0;
+    }
+    struct message *message = message_create(len);
+    if (!message) {
+        leave(m, len);
+        return -ENOMEM;
+    }
+    memcpy(message->bytes, data, len);
+    r = push(m, message);
+    if (r < 0)
+        message_free(message);
+    return r;
+}
+
+int weft_stream_post(weft_runtime *rt, weft_stream_id id, void (*fn)(weft_stream *s, void *arg),
+                     void *arg) {
+    struct mailbox *m = NULL;
+    int r = check(rt, fn != NULL);
+    if (r == 0)
+        r = enter(rt, id, 0, &m);
+    if (r < 0)
+        return r;
+    struct message *message = message_create(0);
+    if (!message) {
+        leave(m, 0);
+        return -ENOMEM;
+    }
+    message->fn = fn;
+    message->arg = arg;
+    r = push(m, message);
+    if (r < 0)
+        message_free(message);
+    return r;
+}
+
+/* The owner: reading them. */
+
+static void message_end(struct net_worker *net, struct piece *piece) {
+    (void)net;
+    struct message *message = container_of(piece, struct message, piece);
+    mem_free(message, sizeof *message + (size_t)(piece->data + piece->length - message->bytes));
+}
+
+static const struct piece_kind message_kind = {.end = message_end};
+
+/* Few bytes are copied, so that many such messages are few pieces to send. True: it took the
+ * message. */
+static bool write_message(weft_stream *s, struct message *message) {
+    enum { FEW = 1024 };
+    struct piece *piece = &message->piece;
+    const struct iovec bytes = {.iov_base = message->bytes, .iov_len = piece->length};
+    if (piece->length <= FEW && chain_write(s, &bytes, 1, piece->length) == 0)
+        return false;
+    piece->kind = &message_kind;
+    if (chain_append(s, piece) == 0)
+        return true;
+    stream_end(s, -ENOMEM);
+    return false;
+}
+
+/* The sender was told that it fits, and must not be lied to: where it does not, the stream ends. */
+static void send_message(weft_stream *s, struct message *message) {
+    if (s->flags & (STREAM_CLOSING | STREAM_ENDED | STREAM_SHUT)) {
+        message_free(message);
+        return;
+    }
+    if (!output_has_room(s, message->piece.length)) {
+        if (!MUTANT("mailbox-hole"))
+            stream_end(s, -ENOBUFS);
+        message_free(message);
+        return;
+    }
+    if (!write_message(s, message))
+        message_free(message);
+    if ((s->flags & STREAM_ENDED) == 0)
+        output_grown(s);
+}
+
+static void run_message(weft_stream *s, struct message *message) {
+    void (*fn)(weft_stream *, void *) = message->fn;
+    void *arg = message->arg;
+    message_free(message);
+    stream_enter(s, (uintptr_t)fn);
+    fn(s, arg);
+    stream_leave(s);
+}
+
+static struct message *next_message(struct mailbox *m) {
+    struct message *message = container_of(m->taken, struct message, node);
+    m->taken = m->taken->next;
+    return message;
+}
+
+/* What is on its way elsewhere, or not open yet, or has ended, reads no more for now. */
+static bool reads(const weft_stream *s) {
+    return (s->flags & (STREAM_OPENED | STREAM_MOVING | STREAM_ENDED)) == STREAM_OPENED;
+}
+
+/* All that is there. What comes meanwhile waits for the next iteration, like posted tasks. */
+static void read_all(weft_stream *s, struct mailbox *m) {
+    bool disturbed = true;
+    if (!m->taken)
+        m->taken = queue_take(&m->queue, &disturbed);
+    if (!disturbed)
+        m->armed = false; /* it was ARMED until now, and no task is under way */
+    while (m->taken && reads(s)) {
+        struct message *message = next_message(m);
+        size_t length = message->piece.length;
+        if (message->fn)
+            run_message(s, message);
+        else
+            send_message(s, message);
+        leave(m, length);
+    }
+}
+
+void mailbox_read(weft_stream *s) {
+    struct mailbox *m = mailbox_of(s);
+    if (!m || !reads(s))
+        return;
+    read_all(s, m);
+    if (m->armed || !reads(s))
+        return;
+    m->armed = true;
+    if (!queue_arm(&m->queue))
+        tell(m); /* more has come */
+}
+
+static void told(weft_task *task) {
+    struct mailbox *m = container_of(task, struct mailbox, task);
+    struct net_worker *net = net_of(worker_current);
+    if (atom_load(&m->owner, acquire) != net) {
+        if (!MUTANT("mailbox-not-forwarded"))
+            tell(m);
+        return;
+    }
+    m->armed = false;
+    if (!m->stream)
+        put_back(net, m);
+    else if (m->here)
+        mailbox_read(m->stream);
+}
+
+/* A stream that moves. */
+
+void mailbox_depart(weft_stream *s, struct net_worker *to) {
+    struct mailbox *m = mailbox_of(s);
+    if (!m)
+        return;
+    m->here = false;
+    /* Release: pairs with the acquire in told(), which then may find the stream not here yet. */
+    atom_store(&m->owner, to, release);
+}
+
+void mailbox_arrive(weft_stream *s) {
+    struct mailbox *m = mailbox_of(s);
+    if (m)
+        m->here = true;
+}
+
+/* After on_close. */
+void mailbox_close(weft_stream *s) {
+    struct mailbox *m = mailbox_of(s);
+    if (!m)
+        return;
+    bool disturbed = false;
+    atom_store(&m->serial, 0, release);
+    struct queue_node *rest = queue_close(&m->queue, &disturbed), *queues[] = {m->taken, rest};
+    s->extra->mailbox = NULL;
+    for (unsigned i = 0; i < 2; i++)
+        for (struct queue_node *node = queues[i]; node;) {
+            struct message *message = container_of(node, struct message, node);
+            void (*fn)(weft_stream *, void *) = message->fn;
+            void *arg = message->arg;
+            size_t length = message->piece.length;
+            node = node->next;
+            message_free(message);
+            leave(m, length);
+            if (fn && !MUTANT("mailbox-closed-silently")) {
+                worker_enter(s->net->worker, (uintptr_t)fn);
+                fn(NULL, arg);
+            }
+        }
+    m->taken = NULL;
+    m->stream = NULL;
+    if (m->armed && !disturbed)
+        m->armed = false;
+    if (!m->armed)
+        put_back(s->net, m);
+}
