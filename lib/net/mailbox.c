@@ -165,6 +165,8 @@ static int enter(weft_runtime *rt, weft_stream_id id, size_t length, struct mail
         leave(m, 0);
         return -ENOBUFS;
     }
+    if (MUTANT("mailbox-unsent-unseen"))
+        most = SIZE_MAX;
     size_t before = length ? atom_add(&m->under_way, length, relaxed) : 0;
     if (length && before + atom_load(&m->unsent, relaxed) > most - length) {
         leave(m, length);
@@ -310,7 +312,7 @@ static void read_all(weft_stream *s, struct mailbox *m) {
     bool disturbed = true;
     if (!m->taken)
         m->taken = queue_take(&m->queue, &disturbed);
-    if (!disturbed)
+    if (!disturbed && !MUTANT("mailbox-never-armed-again"))
         m->armed = false; /* it was ARMED until now, and no task is under way */
     while (m->taken && reads(s)) {
         struct message *message = next_message(m);
@@ -331,7 +333,7 @@ void mailbox_read(weft_stream *s) {
     if (m->armed || !reads(s))
         return;
     m->armed = true;
-    if (!queue_arm(&m->queue))
+    if (!queue_arm(&m->queue) && !MUTANT("mailbox-armed-blind"))
         tell(m); /* more has come */
 }
 
@@ -356,7 +358,7 @@ void mailbox_depart(weft_stream *s, struct net_worker *to) {
     struct mailbox *m = mailbox_of(s);
     if (!m)
         return;
-    m->here = false;
+    m->here = MUTANT("mailbox-read-on-the-way");
     /* Release: pairs with the acquire in told(), which then may find the stream not here yet. */
     atom_store(&m->owner, to, release);
 }
@@ -394,6 +396,6 @@ void mailbox_close(weft_stream *s) {
     m->stream = NULL;
     if (m->armed && !disturbed)
         m->armed = false;
-    if (!m->armed)
+    if (!m->armed || MUTANT("mailbox-task-under-way"))
         put_back(s->net, m);
 }

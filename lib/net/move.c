@@ -59,7 +59,8 @@ static void arrived(weft_task *task) {
 
 /* What is not open yet opens there, and has no need of an on_move. */
 static void tell_moved(weft_stream *s) {
-    if ((s->flags & STREAM_OPENED) == 0 || !s->protocol->on_move)
+    const bool opened = (s->flags & STREAM_OPENED) || MUTANT("move-before-open");
+    if (!opened || !s->protocol->on_move)
         return;
     stream_enter(s, (uintptr_t)s->protocol->on_move);
     s->protocol->on_move(s);
@@ -73,9 +74,9 @@ static void settle_in(weft_stream *s) {
     tell_moved(s);
     stream_settle(s);
     mailbox_read(s);
-    if (s->net->stopping)
+    if (s->net->stopping && !MUTANT("move-stop-unheard"))
         stream_stop(s);
-    if (s->net->expired)
+    if (s->net->expired && !MUTANT("move-outlives-the-grace"))
         stream_expire(s);
 }
 
@@ -103,14 +104,15 @@ static void depart(struct move *move) {
     weft_stream *s = move->stream;
     struct net_worker *from = move->from, *to = move->to;
     s->flags &= ~(uint32_t)STREAM_MOVING;
-    if (s->flags & (STREAM_CLOSING | STREAM_ENDED)) {
+    if (s->flags & (STREAM_CLOSING | STREAM_ENDED) && !MUTANT("move-takes-the-closed")) {
         stay(move);
         return;
     }
     selector_unregister(from->worker->selector, s->fd);
     move->timer_ns = stream_clock_depart(s);
     leave_lists(s);
-    net_hold_depart(s);
+    if (!MUTANT("move-held-twice"))
+        net_hold_depart(s);
     stat_sub(&from->worker->stats.streams_open, 1);
     atom_sub(&from->assigned, 1, relaxed);
     atom_add(&to->assigned, 1, relaxed);

@@ -207,7 +207,7 @@ static int writable(weft_stream *s) {
         return s->error;
     if (s->flags & (STREAM_ENDED | STREAM_CLOSING | STREAM_SHUT))
         return -EPIPE;
-    if (s->flags & STREAM_MOVING)
+    if (s->flags & STREAM_MOVING && !MUTANT("move-written"))
         return -EBUSY;
     return s->flags & STREAM_REFUSED ? -ENOBUFS : 0;
 }

@@ -74,6 +74,11 @@ static void worker_quiet(weft_worker *w) {
         sentinel_tell(rt, &rt->quiet_task, all_quiet);
 }
 
+/* A stream came from a worker that is still held, so not all have been quiet yet. */
+static void worker_unquiet_after_all(weft_worker *w) {
+    (void)atom_sub(&w->runtime->quiet_workers, 1, acq_rel);
+}
+
 static void worker_started(weft_worker *w) {
     if (!w->runtime->on_worker_start)
         return;
@@ -93,6 +98,7 @@ static void worker_woken(weft_worker *w) {
 const struct worker_host runtime_host = {
     .started = worker_started,
     .quiet = worker_quiet,
+    .unquiet = worker_unquiet_after_all,
     .stopped = worker_stopped,
     .woken = worker_woken,
 };

@@ -247,6 +247,13 @@ static void tell_if_quiet(weft_worker *w) {
     }
 }
 
+void worker_unquiet(weft_worker *w) {
+    if (MUTANT("worker-quiet-for-good"))
+        return;
+    w->quiet_told = false;
+    w->host->unquiet(w);
+}
+
 void worker_release(weft_worker *w) {
     w->holds--;
     tell_if_quiet(w);

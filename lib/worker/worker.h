@@ -73,6 +73,7 @@ void worker_part_register(const struct worker_part *part);
 struct worker_host {
     void (*started)(weft_worker *w); /* on the worker's thread, before anything else */
     void (*quiet)(weft_worker *w);   /* stopping, and nothing holds the worker any more */
+    void (*unquiet)(weft_worker *w); /* and now something does again */
     void (*stopped)(weft_worker *w); /* its last callback */
     void (*woken)(weft_worker *w);   /* after a wait, when tell_wake was set, which ends it */
 };
@@ -202,8 +203,13 @@ static inline void worker_want_flush(weft_worker *w) {
     w->flush_wanted = w->has_extras = true;
 }
 
+void worker_unquiet(weft_worker *w);
+
+/* On a worker that was quiet already only for what another one holds until it hears of this. */
 static inline void worker_hold(weft_worker *w) {
     w->holds++;
+    if (w->quiet_told)
+        worker_unquiet(w);
 }
 void worker_release(weft_worker *w);
 
