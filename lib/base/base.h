@@ -5,6 +5,7 @@
  * clock.h   CLOCK_MONOTONIC and the cycle counter that saves most reads of it
  * mem.h     one door to the allocator (jemalloc's sized calls when the program links it)
  * list.h    intrusive circular lists
+ * hash.h    a keyed hash of bytes
  * lock.h    a mutex that the deterministic scheduler knows
  * pid_map.h children by pid
  * child.h   a child process, from clone to exec
@@ -20,6 +21,7 @@
 #include "base/atomic.h"
 #include "base/child.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/log.h"

@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -414,6 +415,12 @@ void os_thread_name(const char *name) {
 
 pid_t os_thread_id(void) {
     return (pid_t)syscall(SYS_gettid);
+}
+
+int os_getrandom(void *bytes, size_t size) {
+    OS_SEAM(OS_GETRANDOM);
+    ssize_t n = OS_RETRY(getrandom(bytes, size, 0));
+    return n < 0 ? (int)n : 0;
 }
 
 ssize_t os_read_file(const char *path, char *buffer, size_t size) {

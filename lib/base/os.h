@@ -72,6 +72,7 @@ enum os_call {
     OS_MADVISE,
     OS_FUTEX,
     OS_AFFINITY,
+    OS_GETRANDOM,
     OS_CALL_COUNT
 };
 
@@ -207,6 +208,9 @@ int os_affinity_set_self(int cpu);
 void os_timer_slack_minimal(void);
 void os_thread_name(const char *name);
 pid_t os_thread_id(void);
+
+/* Random bytes, 256 at most: never fewer than asked for (getrandom(2)). */
+int os_getrandom(void *bytes, size_t size);
 
 /* A small file as a string: its length, cut to size - 1. */
 ssize_t os_read_file(const char *path, char *buffer, size_t size);

@@ -63,6 +63,7 @@ const char *seam_call_name(enum os_call call) {
         [OS_MADVISE] = "madvise",
         [OS_FUTEX] = "futex",
         [OS_AFFINITY] = "sched_setaffinity",
+        [OS_GETRANDOM] = "getrandom",
     };
     return names[call];
 }

@@ -203,6 +203,7 @@ static int usual_error(enum os_call call) {
     case OS_EVENTFD:
     case OS_SIGNALFD: return -EMFILE;
     case OS_SIGMASK: return -EINVAL;
+    case OS_GETRANDOM: return -ENOSYS;
     default: return 0;
     }
 }
