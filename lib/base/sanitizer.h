@@ -20,6 +20,18 @@
 #define MEMORY_SANITIZER 1
 #endif
 
+/* An order between threads that ThreadSanitizer does not see, because liburcu, which is not
+ * instrumented, makes it: what precedes a release of an address is seen after an acquire of it. */
+#ifdef THREAD_SANITIZER
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#define ORDER_ACQUIRE(address) __tsan_acquire(address)
+#define ORDER_RELEASE(address) __tsan_release(address)
+#else
+#define ORDER_ACQUIRE(address) ((void)(address))
+#define ORDER_RELEASE(address) ((void)(address))
+#endif
+
 /* A function that a child runs in its parent's memory: what a sanitizer notes there about a thread
  * would be noted about the parent's, and stay when the child execs. */
 #if defined(__clang__)

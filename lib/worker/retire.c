@@ -11,17 +11,10 @@
 #include <pthread.h>
 #include <urcu/urcu-memb.h>
 
-#ifdef THREAD_SANITIZER
-/* liburcu is not instrumented; this is the order that a grace period makes. */
-void __tsan_acquire(void *address);
-void __tsan_release(void *address);
+/* The order that a grace period makes. */
 static char grace_period;
-#define GRACE_ACQUIRE() __tsan_acquire(&grace_period)
-#define GRACE_RELEASE() __tsan_release(&grace_period)
-#else
-#define GRACE_ACQUIRE() ((void)0)
-#define GRACE_RELEASE() ((void)0)
-#endif
+#define GRACE_ACQUIRE() ORDER_ACQUIRE(&grace_period)
+#define GRACE_RELEASE() ORDER_RELEASE(&grace_period)
 
 struct retired {
     struct rcu_head head;
@@ -42,12 +35,16 @@ void rcu_thread_leave(void) {
     urcu_memb_unregister_thread();
 }
 
+__thread bool worker_in_section __attribute__((tls_model("initial-exec")));
+
 void rcu_section_enter(void) {
     urcu_memb_read_lock();
+    worker_in_section = true;
 }
 
 void rcu_section_leave(void) {
     GRACE_RELEASE();
+    worker_in_section = false;
     urcu_memb_read_unlock();
 }
 

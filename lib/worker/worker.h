@@ -160,6 +160,11 @@ int worker_post_fn_all(weft_worker *const *workers, unsigned count, void (*fn)(v
 uint64_t retire_waiting(void);
 void retire_wait(void);
 
+/* Is this thread a worker's, inside the read-side section that its callbacks run in? Then nothing
+ * that is retired from now on goes before the callback ends. (A thread that runs the tasks of a
+ * worker which never ran is not.) */
+extern __thread bool worker_in_section __attribute__((tls_model("initial-exec")));
+
 /* Runs what was accepted by a worker that never ran. */
 void worker_run_orphans(weft_worker *w);
 
