@@ -18,6 +18,7 @@
  *     weft/signal.h     signals of the process as callbacks
  *     weft/process.h    start programs; learn how children ended
  *     weft/stream.h     TCP listeners and streams
+ *     weft/directory.h  from a key of the program's to a stream, for any thread
  *
  * Each header may be included alone. The shortest server, and a safe one: a client that does not
  * read its replies pauses itself, and the memory that all of them may hold is bounded.
@@ -45,6 +46,7 @@
 #define WEFT_H
 
 #include <weft/api.h>
+#include <weft/directory.h>
 #include <weft/error.h>
 #include <weft/event.h>
 #include <weft/hook.h>
