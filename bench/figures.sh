@@ -101,6 +101,10 @@ figure_timers() {
     "$bench/weft-micro" timers
 }
 
+figure_directory() {
+    "$bench/weft-micro" directory
+}
+
 figure_memory() {
     python3 "$here/load/memory.py" idle --connections 10000 --servers weft,epoll,uv_try --build-dir "$build"
     python3 "$here/load/memory.py" deaf --connections 1000 --servers weft --build-dir "$build"
@@ -118,7 +122,7 @@ figure_exits() {
     "$bench/weft-events" exits
 }
 
-all="echo pipeline instructions syscalls posts queues timers memory signals spawn exits"
+all="echo pipeline instructions syscalls posts queues timers directory memory signals spawn exits"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2086 # a list of words
