@@ -19,7 +19,7 @@ int bench_main(int argc, char **argv) {
         return 0;
     }
     if (argc > 1 && strcmp(argv[1], "directory") == 0) {
-        table_of_directories(rounds ? rounds : 15);
+        table_of_directories(rounds ? rounds : 31);
         return 0;
     }
     return -1;

@@ -145,7 +145,7 @@ static inline int arguments_check(const weft_directory *d, struct key *key) {
     return unlikely(process_is_forked()) ? -EPERM : 0;
 }
 
-/* --- the end ----------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static void free_victims(weft_directory *d, struct entry *list) {
     while (list != IDLE && list != BUSY) {
@@ -191,7 +191,7 @@ static int send_to_reclaimer(weft_directory *d, void (*fn)(void *directory)) {
     return r;
 }
 
-/* --- victims ----------------------------------------------------------------------------------- */
+/* --- victims ---------------------------------------------------------------------------------- */
 
 static void drain(void *directory);
 
@@ -251,7 +251,7 @@ static void victim_push(weft_directory *d, struct entry *e) {
     }
 }
 
-/* --- growth ------------------------------------------------------------------------------------ */
+/* --- growth ----------------------------------------------------------------------------------- */
 
 /* As many as there are entries, in powers of two; 0: there are enough. */
 static int64_t buckets_wanted(weft_directory *d) {
@@ -317,7 +317,7 @@ static inline void entry_added(weft_directory *d) {
         ask_for_growth(d, count / buckets);
 }
 
-/* --- the calls --------------------------------------------------------------------------------- */
+/* --- the calls -------------------------------------------------------------------------------- */
 
 int weft_directory_create(weft_directory **ret_directory) {
     if (!ret_directory)
@@ -429,7 +429,7 @@ int weft_directory_remove(weft_directory *d, const void *bytes, size_t len) {
     return e ? 0 : -ENOENT;
 }
 
-/* --- for tests --------------------------------------------------------------------------------- */
+/* --- for tests -------------------------------------------------------------------------------- */
 
 size_t directory_buckets(weft_directory *d) {
     return (size_t)atom_load(&d->buckets, relaxed);

@@ -96,7 +96,7 @@ WTEST(directory, wrong_calls_are_answered) {
     weft_directory_destroy(d);
 }
 
-/* --- two at one key ---------------------------------------------------------------------------- */
+/* --- two at one key --------------------------------------------------------------------------- */
 
 /* Once, at the next yield point: between a remove's look and its taking out. */
 static void replace_meanwhile(void) {
@@ -130,7 +130,7 @@ WTEST(directory, of_two_removes_one_finds_it) {
     CHECK_EQ(remove_meeting(remove_meanwhile), -ENOENT);
 }
 
-/* --- from everywhere --------------------------------------------------------------------------- */
+/* --- from everywhere -------------------------------------------------------------------------- */
 
 /* All calls once; `arg` is the key. */
 static void use(void *arg) {
@@ -241,7 +241,7 @@ WTEST(directory, child_is_refused_and_parent_goes_on) {
     weft_directory_destroy(directory);
 }
 
-/* --- the end ----------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static void destroy_in_use(void *arg) {
     use(arg); /* victims that wait for this callback to end */
@@ -277,7 +277,7 @@ WTEST(directory, destroy_may_be_retired) {
     rt_await(&runs, 1);
 }
 
-/* --- without memory ---------------------------------------------------------------------------- */
+/* --- without memory --------------------------------------------------------------------------- */
 
 WTEST(directory, failed_create_leaves_nothing) {
     weft_directory *d = NULL;
@@ -341,7 +341,7 @@ WTEST(directory, what_cannot_be_retired_is_retired_with_a_later_call) {
     weft_directory_destroy(d); /* with what is left */
 }
 
-/* --- growth ------------------------------------------------------------------------------------ */
+/* --- growth ----------------------------------------------------------------------------------- */
 
 WTEST(directory, without_memory_it_grows_later) {
     static struct hold hold;

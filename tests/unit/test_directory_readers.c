@@ -44,7 +44,7 @@ static void under_readers(void (*reader)(void), void (*work)(void)) {
     weft_directory_destroy(directory);
 }
 
-/* --- growth ------------------------------------------------------------------------------------ */
+/* --- growth ----------------------------------------------------------------------------------- */
 
 static void look_for_a_known_key(void) {
     static _Thread_local uint64_t next;
@@ -70,7 +70,7 @@ WTEST(directory_readers, see_every_key_while_the_table_grows) {
     under_readers(look_for_a_known_key, put_a_hundred_thousand);
 }
 
-/* --- replacing --------------------------------------------------------------------------------- */
+/* --- replacing -------------------------------------------------------------------------------- */
 
 static void look_for_the_one_key(void) {
     static _Thread_local uint64_t last;
@@ -95,7 +95,7 @@ WTEST(directory_readers, see_the_old_id_or_the_new_one) {
     under_readers(look_for_the_one_key, replace_the_one_key);
 }
 
-/* --- freed only when unseen -------------------------------------------------------------------- */
+/* --- freed only when unseen ------------------------------------------------------------------- */
 
 /* Gives the reclaimer time to do what it should not, or should, until few victims are left. */
 static void let_drain(size_t few) {
