@@ -295,6 +295,8 @@ static void grow_later(void *directory) {
 /* With signals blocked, as liburcu starts threads for a large table. */
 static void grow_here(weft_directory *d) {
     sigset_t all, old;
+    if (atom_load(&d->growing, relaxed)) /* somebody is at it, and needs no system calls of ours */
+        return;
     signal_mask_of_own_threads(&all);
     if (os_sigmask(SIG_SETMASK, &all, &old) < 0)
         return;
