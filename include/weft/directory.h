@@ -27,7 +27,7 @@
 #define WEFT_DIRECTORY_H
 
 #include <weft/api.h>
-#include <weft/stream.h>
+#include <weft/stream_id.h>
 
 WEFT_BEGIN_DECLS
 

@@ -58,11 +58,6 @@ WEFT_BEGIN_DECLS
 typedef struct weft_stream weft_stream;
 typedef struct weft_listener weft_listener;
 
-/* An id names a stream for ever: it is never reused. */
-typedef struct weft_stream_id {
-    uint64_t value[2];
-} weft_stream_id;
-
 /* weft_protocol.flags */
 enum {
     WEFT_STREAM_PAUSE = 1u << 0, /* reading pauses at high_water on adopted streams too; on accepted
