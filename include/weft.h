@@ -17,7 +17,8 @@
  *     weft/hook.h       a callback at a fixed point of each iteration
  *     weft/signal.h     signals of the process as callbacks
  *     weft/process.h    start programs; learn how children ended
- *     weft/stream.h     TCP listeners and streams
+ *     weft/stream.h     listeners and streams, of TCP and unix sockets
+ *     weft/stream_id.h  streams by id, from any thread
  *     weft/directory.h  from a key of the program's to a stream, for any thread
  *
  * Each header may be included alone. The shortest server, and a safe one: a client that does not
@@ -55,6 +56,7 @@
 #include <weft/selector.h>
 #include <weft/signal.h>
 #include <weft/stream.h>
+#include <weft/stream_id.h>
 #include <weft/task.h>
 #include <weft/timer.h>
 #include <weft/watch.h>

@@ -31,13 +31,17 @@ WEFT_BEGIN_DECLS
 /* weft_runtime_options.flags */
 enum {
     WEFT_PIN_WORKERS = 1u << 0, /* tie each worker to one of the CPUs this process may run on */
+    WEFT_SPIN = 1u << 8,        /* look for work before sleeping, also where no CPUs seem spare */
+    WEFT_NO_SPIN = 1u << 9,     /* never; without either, where this process may use at least two
+                                   CPUs more (sched_getaffinity(2), cgroups(7)) than it has workers.
+                                   A worker that finds nothing, or is preempted, looks less often */
 };
 
 /* All zero means the defaults. */
 typedef struct weft_runtime_options {
     unsigned workers;    /* 0: one per CPU this process may run on (sched_getaffinity(2)); at most
                              1024 */
-    uint32_t flags;      /* WEFT_PIN_WORKERS */
+    uint32_t flags;      /* WEFT_PIN_WORKERS, WEFT_SPIN or WEFT_NO_SPIN */
     const int *signals;  /* zero-terminated numbers this runtime will watch; create blocks exactly
                              these in the calling thread and leaves them blocked. NULL: none */
     uint64_t stall_ns;   /* a callback running longer is reported in the log and counted in

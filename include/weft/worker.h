@@ -40,7 +40,10 @@ typedef struct weft_stats {
     uint64_t bytes_out;           /* taken by the kernel from streams */
     uint64_t bytes_held;          /* in stream buffers now: unsent output, unconsumed input */
     uint64_t retired_waiting;     /* weft_retire() functions not run yet, in the process */
-    uint64_t reserved[15];
+    uint64_t spins;               /* waits that began by looking for work, where CPUs are spare */
+    uint64_t spins_hit;           /* of these, those that found some, and did not sleep */
+    uint64_t spin_ns;             /* time spent looking; no part of busy_ns */
+    uint64_t reserved[12];
 } weft_stats;
 
 /* The worker on whose thread the caller runs. The cheapest call of all: one thread-local load.

@@ -4,6 +4,7 @@
  * atomic.h  C11 atomics, each of them a yield point in test builds
  * clock.h   CLOCK_MONOTONIC and the cycle counter that saves most reads of it
  * mem.h     one door to the allocator (jemalloc's sized calls when the program links it)
+ * cpu.h     how many CPUs the process may use
  * list.h    intrusive circular lists
  * hash.h    a keyed hash of bytes
  * lock.h    a mutex that the deterministic scheduler knows
@@ -21,6 +22,7 @@
 #include "base/atomic.h"
 #include "base/child.h"
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/hash.h"
 #include "base/list.h"
 #include "base/lock.h"

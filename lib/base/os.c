@@ -392,6 +392,15 @@ void os_futex_wake(_Atomic uint32_t *word, int waiters) {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, waiters, NULL, NULL, 0);
 }
 
+uint64_t os_thread_preemptions(void) {
+#ifdef WEFT_SEAM
+    if (seam_preemptions)
+        return seam_preemptions;
+#endif
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) < 0 ? 0 : (uint64_t)usage.ru_nivcsw;
+}
+
 int os_affinity_get(cpu_set_t *ret_set, size_t size) {
     OS_SEAM(OS_AFFINITY);
     return OS_RESULT(sched_getaffinity(0, size, ret_set));

@@ -79,6 +79,7 @@ enum os_call {
 #ifdef WEFT_SEAM
 extern int (*seam_call_fn)(enum os_call call);                     /* 0 or the -errno to return */
 extern size_t (*seam_length_fn)(enum os_call call, size_t length); /* bytes to let through */
+extern uint64_t seam_preemptions; /* instead of the thread's own, if not 0 */
 extern bool (*seam_block_fn)(void); /* instead of blocking: false gives up, as a timeout does */
 int seam_enter(enum os_call call);
 size_t seam_length(enum os_call call, size_t length);
@@ -203,6 +204,7 @@ int os_madvise(void *memory, size_t size, int advice);
 int os_thread_create(pthread_t *ret_thread, void *(*fn)(void *), void *arg);
 int os_futex_wait(_Atomic uint32_t *word, uint32_t expected);
 void os_futex_wake(_Atomic uint32_t *word, int waiters);
+uint64_t os_thread_preemptions(void); /* times the scheduler took the caller's CPU for another */
 int os_affinity_get(cpu_set_t *ret_set, size_t size);
 int os_affinity_set_self(int cpu);
 void os_timer_slack_minimal(void);

@@ -7,7 +7,9 @@ enum { WORKERS_MAX = 1024 };
 #define GRACE_DEFAULT_NS NSEC_PER_SEC
 
 static int options_check(const weft_runtime_options *o) {
-    if (o->workers > WORKERS_MAX || (o->flags & ~(uint32_t)WEFT_PIN_WORKERS))
+    const uint32_t known = WEFT_PIN_WORKERS | WEFT_SPIN | WEFT_NO_SPIN;
+    const uint32_t contrary = WEFT_SPIN | WEFT_NO_SPIN;
+    if (o->workers > WORKERS_MAX || (o->flags & ~known) || (o->flags & contrary) == contrary)
         return -EINVAL;
     return is_all_zero(o->reserved) ? 0 : -EINVAL;
 }
@@ -41,6 +43,17 @@ static void assign_cpus(weft_runtime *rt, const cpu_set_t *set, size_t size) {
         } while (!CPU_ISSET_S((size_t)cpu, size, set));
         rt->threads[i].cpu = cpu;
     }
+}
+
+/* May workers spin? The sentinel, the reclaimer and the program's own threads need a CPU as well,
+ * so one more than there are workers is not yet one to spare. */
+static bool cpus_are_spare(uint32_t flags, unsigned cpus, unsigned workers) {
+    if (flags & (WEFT_SPIN | WEFT_NO_SPIN))
+        return (flags & WEFT_SPIN) != 0;
+    if (cpus < workers + 2)
+        return false;
+    unsigned quota = cpu_quota();
+    return quota >= workers + 2;
 }
 
 static int memory_quarter(size_t *ret_bytes) {
@@ -146,6 +159,9 @@ static int runtime_build(const weft_runtime_options *o, const cpu_set_t *cpus, s
     r = workers_create(rt);
     if (r < 0)
         goto workers_failed;
+    if (cpus_are_spare(o->flags, (unsigned)CPU_COUNT_S(cpus_size, cpus), worker_count))
+        for (unsigned i = 0; i < worker_count; i++)
+            worker_spin_allow(rt->workers[i]);
     r = signals_create(rt, o->signals); /* last: it is what others can see */
     if (r < 0)
         goto signals_failed;

@@ -27,6 +27,9 @@ void parts_finish(weft_worker *w);
 void parts_leave(weft_worker *w);
 void parts_destroy(weft_worker *w);
 
+/* spin.c: true: there is work, and no reason to sleep; *ret_count events. */
+bool worker_spin(weft_worker *w, struct epoll_event *events, uint64_t timeout_ns, int *ret_count);
+
 /* worker.c: handles that the program left behind end with their worker. */
 void worker_release_handles(weft_worker *w);
 

@@ -97,12 +97,20 @@ static uint64_t wait_time_with_extras(weft_worker *w) {
     return wait_time(w);
 }
 
-/* How long to wait; then the word that decides between sleep and work. */
 static inline uint64_t prepare_wait(weft_worker *w) {
     uint64_t timeout_ns = unlikely(w->has_extras) ? wait_time_with_extras(w) : UINT64_MAX;
     if (MUTANT("worker-polls") && timeout_ns > NSEC_PER_SEC / 1000)
         timeout_ns = NSEC_PER_SEC / 1000;
-    return timeout_ns != 0 && inbox_arm(&w->inbox) ? timeout_ns : 0;
+    return timeout_ns;
+}
+
+/* The word that decides between sleep and work. */
+static inline int sleep_or_not(weft_worker *w, struct epoll_event *events, uint64_t timeout_ns) {
+    if (timeout_ns != 0 && !inbox_arm(&w->inbox))
+        timeout_ns = 0;
+    if (timeout_ns != 0)
+        stat_add(&w->stats.waits, 1);
+    return selector_wait(w->selector, events, WORKER_EVENTS, timeout_ns);
 }
 
 OUT_OF_LINE static void tell_woken(weft_worker *w) {
@@ -116,13 +124,13 @@ static int wait_for_events(weft_worker *w, struct epoll_event *events, uint64_t 
     if (!MUTANT("watchdog-callback-left"))
         worker_note_callback(w, 0);
     rcu_section_leave();
-    int n = selector_wait(w->selector, events, WORKER_EVENTS, timeout_ns);
+    int n = 0;
+    if (likely(!w->spin.is_allowed || timeout_ns == 0) || !worker_spin(w, events, timeout_ns, &n))
+        n = sleep_or_not(w, events, timeout_ns);
     rcu_section_enter();
     w->woke_cycles = clock_cycles();
     w->now_valid = false;
     stat_add(&w->stats.iterations, 1);
-    if (timeout_ns != 0)
-        stat_add(&w->stats.waits, 1);
     if (MUTANT("watchdog-told-too-early") && atom_load(&w->tell_wake, relaxed))
         tell_woken(w);
     if (w->inbox.armed) {

@@ -39,6 +39,9 @@ int weft_worker_stats(weft_worker *w, weft_stats *ret_stats, size_t size) {
         .bytes_out = stat_read(&s->bytes_out),
         .bytes_held = stat_read(&s->bytes_held),
         .retired_waiting = retire_waiting(),
+        .spins = stat_read(&s->spins),
+        .spins_hit = stat_read(&s->spins_hit),
+        .spin_ns = stat_read(&s->spin_ns),
     };
     memset(ret_stats, 0, size);
     memcpy(ret_stats, &all, size < sizeof all ? size : sizeof all);

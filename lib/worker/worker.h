@@ -82,7 +82,17 @@ struct worker_stats {
     stat_counter iterations, waits, wakeups_sent, events, tasks, timers, busy_cycles;
     stat_counter streams_open, streams_accepted, streams_handed_over, accept_pauses;
     stat_counter bytes_in, bytes_out, bytes_held;
+    stat_counter spins, spins_hit, spin_ns;
     stat_counter calls; /* callbacks that move none of the others: see worker_enter() */
+};
+
+/* Looking for work before a sleep (spin.c). */
+struct worker_spin {
+    bool is_allowed;
+    uint32_t skips, skips_next; /* sleeps without a look: now, and after the next in vain */
+    uint32_t shared_next;       /* the same, where others want the CPU */
+    uint32_t looks;             /* since that was checked */
+    uint64_t preemptions;
 };
 
 enum worker_phase { WORKER_CREATED, WORKER_RUNNING, WORKER_STOPPING, WORKER_CLOSED };
@@ -123,6 +133,7 @@ struct weft_worker {
     weft_task stop_task, expire_task, finish_task;
     uint8_t *scratch; /* WORKER_SCRATCH bytes in */
     uint64_t woke_cycles;
+    struct worker_spin spin;
     void *part_states[WORKER_PARTS];
 
     /* Written by the worker, read by anyone. */
@@ -131,6 +142,9 @@ struct weft_worker {
 
 int worker_create(weft_runtime *runtime, unsigned index, const struct worker_host *host,
                   weft_worker **ret_worker);
+
+/* Before its thread runs: it may look for work where it would sleep. */
+void worker_spin_allow(weft_worker *w);
 
 /* After worker_run() has returned, or instead of it (then accepted tasks run here). */
 void worker_destroy(weft_worker *w);

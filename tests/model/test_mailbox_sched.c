@@ -74,8 +74,10 @@ static void adopt(weft_task *task) {
 }
 
 static void set_up(void) {
-    const weft_runtime_options options = {
-        .workers = WORKERS, .grace_ns = WEFT_FOREVER, .stall_ns = WEFT_FOREVER};
+    const weft_runtime_options options = {.workers = WORKERS,
+                                          .flags = WEFT_NO_SPIN,
+                                          .grace_ns = WEFT_FOREVER,
+                                          .stall_ns = WEFT_FOREVER};
     static const char *const names[] = {"worker-0", "worker-1", "worker-2"};
     memset(&s, 0, sizeof s);
     if (weft_runtime_create(&options, &s.rt) < 0 ||
