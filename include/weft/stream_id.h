@@ -25,7 +25,7 @@ typedef struct weft_stream_id {
     uint64_t value[2];
 } weft_stream_id;
 
-/* The stream's id, the same for all its life. The first call gives the stream a mailbox of 256
+/* The stream's id, the same for all its life. The first call gives the stream a mailbox of 128
  * bytes.
  *
  * Thread:  owner.
