@@ -35,7 +35,9 @@ typedef struct weft_stream_id {
  */
 WEFT_API weft_stream_id weft_stream_id_of(const weft_stream *s);
 
-/* Writes len bytes to the stream, as its next iteration's weft_stream_write() would.
+/* Writes len bytes to the stream on its own worker, as weft_stream_write() does there: at once
+ * where the caller is on that worker and nothing sent before is under way, else as soon as the
+ * worker comes to it.
  *
  * Thread:  any. Not async-signal-safe: it allocates.
  * Owns:    data is copied, and free on return.

@@ -130,6 +130,11 @@ void mailbox_note_unsent(weft_stream *s) {
         atom_store(&m->unsent, output_held(s), relaxed);
 }
 
+/* What is on its way elsewhere, or not open yet, or has ended, reads no more for now. */
+static bool reads(const weft_stream *s) {
+    return (s->flags & (STREAM_OPENED | STREAM_MOVING | STREAM_ENDED)) == STREAM_OPENED;
+}
+
 /* Any thread: leaving a message. */
 
 static void message_free(struct message *message) {
@@ -200,6 +205,21 @@ static int check(weft_runtime *rt, bool is_complete) {
     return process_is_forked() ? -EPERM : 0;
 }
 
+/* The mailbox's stream, if it is the caller's own and nothing waits that must come first. */
+static weft_stream *at_hand(const struct mailbox *m) {
+    if (!worker_current || atom_load(&m->owner, relaxed) != net_of(worker_current))
+        return NULL;
+    bool first = m->armed && queue_is_armed((struct queue *)&m->queue);
+    return m->here && (first || MUTANT("mailbox-overtaken")) && reads(m->stream) ? m->stream : NULL;
+}
+
+/* Without a message: the callback that runs writes to another stream of its worker, or its own. */
+static int send_at_hand(weft_stream *s, const void *data, size_t len) {
+    if (s->flags & (STREAM_CLOSING | STREAM_SHUT))
+        return 0;
+    return output_has_room(s, len) ? weft_stream_write(s, data, len) : -ENOBUFS;
+}
+
 int weft_send(weft_runtime *rt, weft_stream_id id, const void *data, size_t len) {
     struct mailbox *m = NULL;
     int r = check(rt, data || !len);
@@ -207,9 +227,11 @@ int weft_send(weft_runtime *rt, weft_stream_id id, const void *data, size_t len)
         r = enter(rt, id, len, &m);
     if (r < 0)
         return r;
-    if (len == 0) {
-        leave(m, 0);
-        return 0;
+    weft_stream *s = at_hand(m);
+    if (s || len == 0) {
+        r = s ? send_at_hand(s, data, len) : 0;
+        leave(m, len);
+        return r;
     }
     struct message *message = message_create(len);
     if (!message) {
@@ -300,11 +322,6 @@ static struct message *next_message(struct mailbox *m) {
     struct message *message = container_of(m->taken, struct message, node);
     m->taken = m->taken->next;
     return message;
-}
-
-/* What is on its way elsewhere, or not open yet, or has ended, reads no more for now. */
-static bool reads(const weft_stream *s) {
-    return (s->flags & (STREAM_OPENED | STREAM_MOVING | STREAM_ENDED)) == STREAM_OPENED;
 }
 
 /* All that is there. What comes meanwhile waits for the next iteration, like posted tasks. */

@@ -1,6 +1,8 @@
 /* Outgoing connections: opened, failed, given up, and what is done to them meanwhile. */
 #include "net_fixture.h"
 
+#include <sched.h>
+
 static struct net net;
 static weft_worker *client; /* the worker that connects */
 
@@ -259,6 +261,21 @@ static void close_it(weft_stream *s) {
     weft_stream_close(s);
     CHECK_EQ(weft_stream_write(s, "x", 1), -EPIPE);
     CHECK_EQ(weft_stream_shutdown(s), -EPIPE);
+}
+
+/* A network of one's own, in which not even loopback is up. */
+WTEST(connect, unreachable_is_said_at_once) {
+    if (unshare(CLONE_NEWNET) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
+        wtest_skip("needs a network namespace");
+    static const weft_protocol protocol = {.on_data = note_data, .on_close = note_close};
+    weft_runtime *rt = rt_start(1);
+    client = weft_runtime_worker(rt, 0);
+    int before = open_fd_count();
+    CHECK_EQ(connect_to("192.0.2.1:80", &protocol, NULL).result, -ENETUNREACH);
+    CHECK(connect_to("[2001:db8::1]:80", &protocol, NULL).result < 0);
+    CHECK_EQ(open_fd_count(), before);
+    rt_end(rt);
+    CHECK_EQ(note_count(NOTE_CLOSE), 0);
 }
 
 WTEST(connect, closed_meanwhile) {

@@ -204,6 +204,39 @@ WTEST(stream_move, what_came_by_id_before_it_left_is_read_where_it_arrives) {
     net_end(&n);
 }
 
+static void send_second(weft_stream *s) {
+    NOTE_EQ(weft_send(runtime, weft_stream_id_of(s), "second", 6), 0);
+    note_move(s);
+}
+
+static void send_first(void *id) {
+    NOTE_EQ(weft_send(runtime, *(weft_stream_id *)id, "first ", 6), 0);
+}
+
+/* Worker B sends while the stream is with A; it comes to B, who sends again: in that order. */
+WTEST(stream_move, what_the_new_owner_sent_before_comes_before_what_it_sends_now) {
+    static const weft_protocol protocol = {.state_size = sizeof(struct carried),
+                                           .on_open = carry,
+                                           .on_data = note_data,
+                                           .on_move = send_second,
+                                           .on_close = note_close};
+    struct hold hold;
+    struct net n = start(2, &protocol);
+    int fd = net_dial(&n);
+    note_await(NOTE_OPEN, 1);
+    struct carried *c = weft_stream_state(note_stream());
+    weft_stream_id id = c->id;
+    weft_worker *here = weft_stream_worker(note_stream());
+    weft_worker *there = net_worker_at(&n, 1 - weft_worker_index(here));
+    hold_begin(&hold, here);
+    CHECK_EQ(weft_stream_post(n.runtime, id, move_on, NULL), 0);
+    rt_call(there, send_first, &id);
+    hold_end(&hold, here);
+    net_expect(fd, "first second");
+    close(fd);
+    net_end(&n);
+}
+
 /* --- left-over input, pending output, timeouts ---------------------------------------------------- */
 
 static size_t first_line(weft_stream *s, const uint8_t *data, size_t len) {
