@@ -122,12 +122,11 @@ figure_exits() {
     "$bench/weft-events" exits
 }
 
-all="echo pipeline instructions syscalls posts queues timers directory memory signals spawn exits"
 figure_http() {
     python3 "$here/load/pages.py" --build-dir "$build"
 }
 
-all="echo pipeline instructions syscalls posts queues timers memory signals spawn exits http"
+all="echo pipeline instructions syscalls posts queues timers directory memory signals spawn exits http"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2086 # a list of words

@@ -49,8 +49,8 @@ WEFT_API int weft_directory_create(weft_directory **ret_directory);
 /* Ends d with all its entries. It waits for nobody, on a worker neither; the memory of a large one
  * is freed before it returns, which takes a while, or a little later by the reclaimer.
  *
- * Nobody else may be using d any more. Where callbacks may still hold it, forbid them to find it and
- * retire it: weft_retire(destroy, d), with a destroy that calls this.
+ * Nobody else may be using d any more. Where callbacks may still hold it, forbid them to find it
+ * and retire it: weft_retire(destroy, d), with a destroy that calls this.
  *
  * Thread:  any.
  * Owns:    d ends here.

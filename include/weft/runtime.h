@@ -31,8 +31,8 @@ WEFT_BEGIN_DECLS
 /* weft_runtime_options.flags */
 enum {
     WEFT_PIN_WORKERS = 1u << 0, /* tie each worker to one of the CPUs this process may run on */
-    WEFT_SPIN = 1u << 8,        /* look for work before sleeping, also where no CPUs seem spare */
-    WEFT_NO_SPIN = 1u << 9,     /* never; without either, where this process may use at least two
+    WEFT_SPIN        = 1u << 8, /* look for work before sleeping, also where no CPUs seem spare */
+    WEFT_NO_SPIN     = 1u << 9, /* never; without either, where this process may use at least two
                                    CPUs more (sched_getaffinity(2), cgroups(7)) than it has workers.
                                    A worker that finds nothing, or is preempted, looks less often */
 };

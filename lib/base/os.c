@@ -140,7 +140,7 @@ ssize_t os_sendv(int fd, const struct iovec *iov, size_t count, bool more) {
     return OS_RETRY(sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0)));
 }
 
-/* There is no MSG_NOSIGNAL for it: whoever calls has SIGPIPE blocked, as weft's own threads have. */
+/* There is no MSG_NOSIGNAL for it. Whoever calls has SIGPIPE blocked: weft's own threads have. */
 ssize_t os_sendfile(int socket, int file, off_t offset, size_t size) {
     OS_SEAM(OS_SENDFILE);
     size = OS_SEAM_LENGTH(OS_SENDFILE, size);

@@ -79,7 +79,7 @@ enum os_call {
 #ifdef WEFT_SEAM
 extern int (*seam_call_fn)(enum os_call call);                     /* 0 or the -errno to return */
 extern size_t (*seam_length_fn)(enum os_call call, size_t length); /* bytes to let through */
-extern uint64_t seam_preemptions; /* instead of the thread's own, if not 0 */
+extern uint64_t seam_preemptions;   /* instead of the thread's own, if not 0 */
 extern bool (*seam_block_fn)(void); /* instead of blocking: false gives up, as a timeout does */
 int seam_enter(enum os_call call);
 size_t seam_length(enum os_call call, size_t length);

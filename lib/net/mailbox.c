@@ -206,10 +206,10 @@ static int check(weft_runtime *rt, bool is_complete) {
 }
 
 /* The mailbox's stream, if it is the caller's own and nothing waits that must come first. */
-static weft_stream *at_hand(const struct mailbox *m) {
+static weft_stream *at_hand(struct mailbox *m) {
     if (!worker_current || atom_load(&m->owner, relaxed) != net_of(worker_current))
         return NULL;
-    bool first = m->armed && queue_is_armed((struct queue *)&m->queue);
+    bool first = m->armed && queue_is_armed(&m->queue);
     return m->here && (first || MUTANT("mailbox-overtaken")) && reads(m->stream) ? m->stream : NULL;
 }
 

@@ -76,8 +76,8 @@ static void shed(struct net_worker *net) {
     }
 }
 
-/* One worker at a time: two would each count what the other is about to give up, and close more than
- * there is need for. Whoever finds another at it looks again in the next iteration. */
+/* One worker at a time: two would each count what the other is about to give up, and close more
+ * than there is need for. Whoever finds another at it looks again in the next iteration. */
 void net_shed(weft_task *task) {
     struct net_worker *net = container_of(task, struct net_worker, shed_task);
     _Atomic uint32_t *shedding = &net_of(net->worker->runtime->workers[0])->shedding;

@@ -102,7 +102,7 @@ static const char *tear_down(const char *wrong) {
     return s.ended == WORKERS ? wrong : "a worker did not end";
 }
 
-/* --- senders, moves, an abort -------------------------------------------------------------------- */
+/* --- senders, moves, an abort ----------------------------------------------------------------- */
 
 static void called_on(weft_stream *stream) {
     s.called++;
@@ -219,7 +219,7 @@ WTEST(mailbox_sched, sends_and_posts_arrive_in_order_while_the_stream_moves_and_
     CHECK(sched_explore(&test, SCHEDULES));
 }
 
-/* --- an old id ------------------------------------------------------------------------------------ */
+/* --- an old id -------------------------------------------------------------------------------- */
 
 static void count_call(weft_stream *stream, void *arg) {
     (void)arg;

@@ -216,7 +216,7 @@ WTEST(stream_id, a_send_on_the_streams_own_worker_allocates_nothing_in_the_stead
     net_end(&n);
 }
 
-/* --- limits ------------------------------------------------------------------------------------ */
+/* --- limits ----------------------------------------------------------------------------------- */
 
 static size_t write_six(weft_stream *s, const uint8_t *data, size_t len) {
     (void)data;
@@ -317,7 +317,7 @@ WTEST(stream_id, a_send_to_one_that_writes_no_more_is_silent) {
     net_end(&n);
 }
 
-/* --- posts ------------------------------------------------------------------------------------- */
+/* --- posts ------------------------------------------------------------------------------------ */
 
 static void write_twice(weft_stream *s, void *arg) {
     NOTE_EQ(weft_worker_current() == weft_stream_worker(s), true);
@@ -419,7 +419,7 @@ WTEST(stream_id, after_the_stop_everything_was_answered) {
     close(fd);
 }
 
-/* --- memory ------------------------------------------------------------------------------------ */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 static _Thread_local bool no_memory;
 

@@ -447,7 +447,7 @@ WTEST(stream_limits, input_that_was_left_counts_as_held) {
     net_end(&n);
 }
 
-/* --- two workers that are asked to close something at once ------------------------------------- */
+/* --- two workers that are asked to close something at once ------------------------------------ */
 
 static sem_t shed_entered, shed_release;
 static _Atomic pid_t shedder; /* its next epoll_ctl() waits; 0: nobody's */

@@ -31,7 +31,7 @@ static void small_open(weft_stream *s) {
     note_open(s);
 }
 
-/* --- what goes along ---------------------------------------------------------------------------- */
+/* --- what goes along -------------------------------------------------------------------------- */
 
 struct carried {
     weft_stream *address;
@@ -138,7 +138,7 @@ WTEST(stream_move, a_thousand_moves_under_traffic_are_byte_exact) {
     net_end(&n);
 }
 
-/* --- sends by id meanwhile ----------------------------------------------------------------------- */
+/* --- sends by id meanwhile -------------------------------------------------------------------- */
 
 enum { NUMBERS = 50000 };
 
@@ -237,7 +237,7 @@ WTEST(stream_move, what_the_new_owner_sent_before_comes_before_what_it_sends_now
     net_end(&n);
 }
 
-/* --- left-over input, pending output, timeouts ---------------------------------------------------- */
+/* --- left-over input, pending output, timeouts ------------------------------------------------ */
 
 static size_t first_line(weft_stream *s, const uint8_t *data, size_t len) {
     if (weft_worker_index(weft_stream_worker(s)) == 0)
@@ -368,7 +368,7 @@ WTEST(stream_move, a_paused_stream_arrives_paused_and_keeps_its_end_of_input) {
     net_end(&n);
 }
 
-/* --- before it is open ---------------------------------------------------------------------------- */
+/* --- before it is open ------------------------------------------------------------------------ */
 
 static void adopt_and_move(void *arg) {
     weft_stream *s = NULL;
@@ -408,7 +408,7 @@ WTEST(stream_move, one_that_connects_does_so_where_it_arrives) {
     net_end(&n);
 }
 
-/* --- refusals -------------------------------------------------------------------------------------- */
+/* --- refusals --------------------------------------------------------------------------------- */
 
 static struct net other;
 
@@ -529,7 +529,7 @@ WTEST(stream_move, one_that_cannot_be_watched_where_it_arrives_ends_there) {
     net_end(&n);
 }
 
-/* --- the stop in between ---------------------------------------------------------------------------- */
+/* --- the stop in between ---------------------------------------------------------------------- */
 
 static void stop_and_close(weft_stream *s) {
     note_stop(s);

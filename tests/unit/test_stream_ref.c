@@ -338,7 +338,7 @@ WTEST(stream_ref, what_is_refused_stays_the_callers) {
     CHECK_EQ(note_count(NOTE_DRAIN), 2);
 }
 
-/* --- no allocation per write ------------------------------------------------------------------- */
+/* --- no allocation per write ------------------------------------------------------------------ */
 
 static int file_fd;
 

@@ -82,7 +82,7 @@ WTEST(stream_sendfile, also_when_the_kernel_takes_a_third_of_each) {
     expect_parts();
 }
 
-/* --- limits ------------------------------------------------------------------------------------ */
+/* --- limits ----------------------------------------------------------------------------------- */
 
 static size_t send_large(weft_stream *s, const uint8_t *data, size_t len) {
     (void)data;
@@ -124,7 +124,7 @@ WTEST(stream_sendfile, file_bytes_are_pending_but_count_for_no_limit) {
     close(file_fd);
 }
 
-/* --- files that end early, peers that go ------------------------------------------------------- */
+/* --- files that end early, peers that go ------------------------------------------------------ */
 
 static size_t send_whole(weft_stream *s, const uint8_t *data, size_t len) {
     (void)data;
@@ -189,7 +189,7 @@ WTEST(stream_sendfile, a_peer_that_is_gone_is_an_error_and_no_SIGPIPE) {
     close(file_fd);
 }
 
-/* --- bad input ---------------------------------------------------------------------------------- */
+/* --- bad input -------------------------------------------------------------------------------- */
 
 static _Thread_local bool no_fd;
 
