@@ -1402,17 +1402,20 @@ def chat_sent_ahead():
             alice.name = "alice"
             alice.connection.sendall(b"NAME alice\n" + b"".join(
                 b"TO alice %d\nALL %d\nWHO\n" % (i, i) for i in range(5000)) + b"QUIT\n")
-            alice.hears("* welcome, alice", "* alice is here")
-            public = private = counted = 0
+            alice.hears("* welcome, alice")
+            public = private = counted = here = 0
             while said := alice.line():
                 if said == f"alice: {public}":
                     public += 1
                 elif said == "* 1 here: alice":
                     counted += 1
+                elif said == "* alice is here":
+                    here += 1
                 else:
                     check(said == f"alice to you: {private}", said)
                     private += 1
-            check(public == private == counted == 5000, f"{public} {private} {counted}")
+            check((public, private, counted, here) == (5000, 5000, 5000, 1),
+                  f"{public} {private} {counted} {here}")
         server.end(0, signo=signal.SIGTERM)
 
 
