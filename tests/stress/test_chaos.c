@@ -1,0 +1,614 @@
+/* Ten thousand connections through a hostile network: every byte that arrives is the right one,
+ * what was not disturbed arrives whole, and whatever happens each stream ends once, with the truth.
+ *
+ * A connection is its number: what is sent, how, and what the network does to it follow from that
+ * and the seed (WTEST_SEED). WTEST_CONNECTIONS changes how many there are; WTEST_ONLY=n runs the
+ * nth alone. */
+#include "chaos.h"
+#include "net_fixture.h"
+
+#include <stdarg.h>
+
+enum {
+    CONNECTIONS = 10000,
+    AT_A_TIME = 150, /* per worker */
+    WORKERS = 2,
+    HEADER = CHAOS_KEY,
+    LARGEST = 256 << 10,
+    PIECE = 16 << 10,
+    VARIANTS = 4,
+};
+
+/* What the server does with what comes. */
+enum kind {
+    ECHO,     /* sends it back */
+    RESTLESS, /* the same; both sides pause and resume, and leave a part of what they are shown */
+    RECORDS,  /* the same, in whole records; the rest at the end */
+    LONGER,   /* answers each byte by several */
+    AFTER,    /* answers after the end of input, something of its own */
+    FIRST,    /* answers at once and closes, whatever is still on its way here */
+    BOTH,     /* sends something of its own all the while, and half-closes on its own */
+    KINDS
+};
+
+/* Who ends it before its time. */
+enum end { IN_ORDER, BY_NETWORK, BY_CLIENT, BY_SERVER };
+
+/* One side of a connection; belongs to its stream's worker until it has closed. */
+struct side {
+    struct connection *of;
+    weft_stream *stream;
+    weft_timer pump, resume;
+    uint64_t random;
+    size_t sent, to_send, got, to_get;
+    size_t abort_at;  /* so many bytes sent and got: it gives up */
+    uint64_t out, in; /* the keys of the bytes */
+    bool is_server, eof, shut, gave_up;
+    _Atomic unsigned closes;
+    int error;
+};
+
+struct connection {
+    uint32_t number;
+    enum kind kind;
+    enum end end;
+    size_t factor, record; /* of LONGER, of RECORDS */
+    struct chaos_fate fate;
+    struct side client, server;
+};
+
+static uint64_t seed;
+static unsigned total, only;
+static struct connection *connections;
+static char proxy_address[64];
+static _Atomic unsigned begun, client_closes, server_closes, nameless_closes;
+static weft_protocol client_protocols[VARIANTS], server_protocols[KINDS][VARIANTS];
+
+/* --- the first complaint ---------------------------------------------------------------------- */
+
+static pthread_mutex_t complaint_lock = PTHREAD_MUTEX_INITIALIZER;
+static char complaint[256];
+
+__attribute__((format(printf, 2, 3))) static void complain(const struct connection *c,
+                                                           const char *format, ...) {
+    char text[160];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    pthread_mutex_lock(&complaint_lock);
+    if (!complaint[0])
+        snprintf(complaint, sizeof complaint, "WTEST_SEED=%ju WTEST_ONLY=%u (kind %d, end %d): %s",
+                 (uintmax_t)seed, c->number, c->kind, c->end, text);
+    pthread_mutex_unlock(&complaint_lock);
+}
+
+static bool has_complaint(void) {
+    pthread_mutex_lock(&complaint_lock);
+    bool has = complaint[0] != 0;
+    pthread_mutex_unlock(&complaint_lock);
+    return has;
+}
+
+/* --- bytes ------------------------------------------------------------------------------------ */
+
+static uint64_t mix(uint64_t x) {
+    x += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+static uint64_t roll(uint64_t *state, uint64_t limit) {
+    *state = mix(*state);
+    return *state % limit;
+}
+
+/* Byte i of a sequence. */
+static uint8_t byte_of(uint64_t key, size_t i) {
+    return (uint8_t)(mix(key + i / 8) >> 8 * (i % 8));
+}
+
+static void fill(uint64_t key, size_t from, uint8_t *buffer, size_t length) {
+    uint64_t word = mix(key + from / 8);
+    for (size_t i = 0; i < length; i++) {
+        if ((from + i) % 8 == 0)
+            word = mix(key + (from + i) / 8);
+        buffer[i] = (uint8_t)(word >> 8 * ((from + i) % 8));
+    }
+}
+
+/* Byte i of what the server sends. */
+static uint8_t answer_byte(const struct connection *c, size_t i) {
+    if (c->kind == LONGER)
+        return byte_of(c->client.out, i / c->factor) ^ (uint8_t)(31 * i);
+    return byte_of(c->kind < LONGER ? c->client.out : c->server.out, i);
+}
+
+static bool is_right(const struct side *s, const uint8_t *data, size_t length) {
+    static _Thread_local uint8_t expected[LARGEST];
+    const struct connection *c = s->of;
+    if (s->is_server || c->kind != LONGER) {
+        for (size_t i = 0, part; i < length; i += part) {
+            part = length - i < LARGEST ? length - i : LARGEST;
+            fill(s->in, s->got + i, expected, part);
+            if (memcmp(expected, data + i, part) != 0)
+                return false;
+        }
+        return true;
+    }
+    for (size_t i = 0; i < length; i++)
+        if (data[i] != answer_byte(c, s->got + i))
+            return false;
+    return true;
+}
+
+/* --- both sides ------------------------------------------------------------------------------- */
+
+static struct side *side_of(weft_stream *s) {
+    return weft_stream_arg(s);
+}
+
+static void give_up_in_time(struct side *s) {
+    if (s->sent + s->got < s->abort_at || s->gave_up)
+        return;
+    s->gave_up = true;
+    weft_stream_abort(s->stream);
+}
+
+/* Everything is as expected so far, and these bytes too. */
+static bool take(struct side *s, const uint8_t *data, size_t length) {
+    const char *who = s->is_server ? "server" : "client";
+    if (s->got + length > s->to_get || s->eof)
+        complain(s->of, "%s got %zu bytes of %zu, end %d", who, s->got + length, s->to_get, s->eof);
+    else if (!is_right(s, data, length))
+        complain(s->of, "%s got wrong bytes from %zu, %zu of them", who, s->got, length);
+    else {
+        s->got += length;
+        give_up_in_time(s);
+        return true;
+    }
+    s->gave_up = true;
+    weft_stream_abort(s->stream);
+    return false;
+}
+
+/* After a failure every write gets what on_close is about to get. */
+static int put(struct side *s, const uint8_t *data, size_t length) {
+    int r = weft_stream_write(s->stream, data, length);
+    if (r == 0)
+        s->sent += length;
+    else if (r != -ENOBUFS && r != -ECONNRESET && r != -EPIPE)
+        complain(s->of, "a write gets %d", r);
+    return r;
+}
+
+static void sent_all(struct side *s) {
+    const struct connection *c = s->of;
+    bool closes = s->is_server && (c->kind == AFTER || c->kind == FIRST);
+    s->shut = true;
+    if (closes || s->eof)
+        weft_stream_close(s->stream);
+    else if (weft_stream_shutdown(s->stream) == -EPIPE)
+        complain(c, "shutdown is refused");
+}
+
+/* Sends on, in pieces, and goes on later: at random, at high_water, or when a write was refused. */
+static void pump(struct side *s) {
+    uint8_t piece[PIECE];
+    while (s->sent < s->to_send && !s->gave_up) {
+        size_t length = 1 + roll(&s->random, UINT64_C(1) << roll(&s->random, 15));
+        length = length < s->to_send - s->sent ? length : s->to_send - s->sent;
+        fill(s->out, s->sent, piece, length);
+        if (put(s, piece, length) != 0)
+            return; /* on_drain, or on_close */
+        give_up_in_time(s);
+        size_t high_water = client_protocols[s->of->number % VARIANTS].high_water;
+        if (weft_stream_pending(s->stream) >= (high_water ? high_water : 256 << 10))
+            return;
+        if (roll(&s->random, 4) == 0) {
+            weft_timer_start(weft_stream_worker(s->stream), &s->pump,
+                             WEFT_USEC(roll(&s->random, 2000)), 0);
+            return;
+        }
+    }
+    if (s->sent == s->to_send && !s->shut && !s->gave_up)
+        sent_all(s);
+}
+
+static void pump_fires(weft_timer *timer) {
+    pump(WEFT_CONTAINER_OF(timer, struct side, pump));
+}
+
+static void resume_fires(weft_timer *timer) {
+    weft_stream_resume(WEFT_CONTAINER_OF(timer, struct side, resume)->stream);
+}
+
+/* How much of it to look at. */
+static size_t restless(struct side *s, size_t length) {
+    if (s->of->kind != RESTLESS || roll(&s->random, 4) != 0)
+        return length;
+    weft_stream_pause(s->stream);
+    weft_timer_start(weft_stream_worker(s->stream), &s->resume, WEFT_USEC(roll(&s->random, 1000)),
+                     0);
+    return roll(&s->random, length + 1);
+}
+
+static void side_begin(struct side *s, weft_stream *stream) {
+    s->stream = stream;
+    s->pump.fn = pump_fires;
+    s->resume.fn = resume_fires;
+}
+
+static void side_close(struct side *s, int error) {
+    s->error = error;
+    weft_timer_stop(&s->pump);
+    weft_timer_stop(&s->resume);
+    if (atomic_fetch_add(&s->closes, 1) != 0)
+        complain(s->of, "%s closed again", s->is_server ? "server" : "client");
+}
+
+/* --- the server ------------------------------------------------------------------------------- */
+
+static size_t header_data(weft_stream *s, const uint8_t *data, size_t len) {
+    uint64_t number;
+    if (len < HEADER)
+        return 0;
+    memcpy(&number, data, sizeof number);
+    if (number >= total) {
+        complain(connections, "no connection has number %ju", (uintmax_t)number);
+        weft_stream_abort(s);
+        return HEADER;
+    }
+    struct connection *c = &connections[number];
+    if (c->server.stream)
+        complain(c, "a second one");
+    side_begin(&c->server, s);
+    weft_stream_set_protocol(s, &server_protocols[c->kind][number % VARIANTS], &c->server);
+    if (c->kind == FIRST || c->kind == BOTH)
+        pump(&c->server);
+    return HEADER;
+}
+
+/* A client that gave up, or a network that did, before the header was here. */
+static void header_close(weft_stream *s, int error) {
+    (void)s;
+    if (error != -ECONNRESET && error != 0)
+        complain(connections, "without a name, closed with %d", error);
+    nameless_closes++;
+    server_closes++;
+}
+
+static const weft_protocol header_protocol = {.on_data = header_data, .on_close = header_close};
+
+static size_t echo_data(weft_stream *stream, const uint8_t *data, size_t len) {
+    struct side *s = side_of(stream);
+    size_t used = restless(s, len);
+    if (take(s, data, used) && used && !s->gave_up)
+        (void)put(s, data, used);
+    return used;
+}
+
+static size_t records_data(weft_stream *stream, const uint8_t *data, size_t len) {
+    struct side *s = side_of(stream);
+    size_t used = len - len % s->of->record;
+    if (used && take(s, data, used) && !s->gave_up)
+        (void)put(s, data, used);
+    return used;
+}
+
+static void records_eof(weft_stream *stream) {
+    struct side *s = side_of(stream);
+    const uint8_t *rest = NULL;
+    size_t length = weft_stream_unconsumed(stream, &rest);
+    if (length >= s->of->record)
+        complain(s->of, "%zu bytes were left of records of %zu", length, s->of->record);
+    if (length && take(s, rest, length) && !s->gave_up)
+        (void)put(s, rest, length);
+    s->eof = true;
+    weft_stream_close(stream);
+}
+
+static size_t longer_data(weft_stream *stream, const uint8_t *data, size_t len) {
+    struct side *s = side_of(stream);
+    size_t factor = s->of->factor;
+    uint8_t answer[1024];
+    if (!take(s, data, len) || s->gave_up)
+        return len;
+    for (size_t i = 0; i < len; i += sizeof answer / factor) {
+        size_t part = len - i < sizeof answer / factor ? len - i : sizeof answer / factor;
+        for (size_t j = 0; j < part * factor; j++)
+            answer[j] = data[i + j / factor] ^ (uint8_t)(31 * (s->sent + j));
+        if (put(s, answer, part * factor) != 0)
+            break;
+    }
+    return len;
+}
+
+static size_t only_take(weft_stream *stream, const uint8_t *data, size_t len) {
+    (void)take(side_of(stream), data, len);
+    return len;
+}
+
+static void server_eof(weft_stream *stream) {
+    struct side *s = side_of(stream);
+    s->eof = true;
+    if (s->of->kind == AFTER)
+        pump(s);
+    else if (s->of->kind < AFTER || s->shut)
+        weft_stream_close(stream);
+}
+
+static void server_drain(weft_stream *stream) {
+    struct side *s = side_of(stream);
+    if (s->of->kind >= AFTER)
+        pump(s);
+}
+
+static void server_close(weft_stream *stream, int error) {
+    side_close(side_of(stream), error);
+    server_closes++;
+}
+
+/* --- the clients ------------------------------------------------------------------------------ */
+
+static void client_open(weft_stream *stream) {
+    struct side *s = side_of(stream);
+    uint64_t number = s->of->number;
+    if (weft_stream_write(stream, &number, HEADER) != 0)
+        complain(s->of, "the header is refused");
+    pump(s);
+}
+
+static size_t client_data(weft_stream *stream, const uint8_t *data, size_t len) {
+    struct side *s = side_of(stream);
+    size_t used = restless(s, len);
+    (void)take(s, data, used);
+    return used;
+}
+
+static void client_eof(weft_stream *stream) {
+    struct side *s = side_of(stream);
+    s->eof = true;
+    if (s->of->kind != BOTH || s->shut)
+        weft_stream_close(stream);
+}
+
+static void client_drain(weft_stream *stream) {
+    pump(side_of(stream));
+}
+
+static void begin_next(weft_worker *w);
+
+static void client_close(weft_stream *stream, int error) {
+    weft_worker *w = weft_stream_worker(stream);
+    side_close(side_of(stream), error);
+    begin_next(w);
+    client_closes++;
+}
+
+static void begin_next(weft_worker *w) {
+    unsigned number = begun++;
+    if (only != UINT32_MAX)
+        number = number == 0 ? only : total;
+    if (number >= total || has_complaint())
+        return;
+    struct connection *c = &connections[number];
+    weft_stream *stream = NULL;
+    int r =
+        weft_connect(w, proxy_address, &client_protocols[number % VARIANTS], &c->client, &stream);
+    if (r != 0)
+        complain(c, "connect: %d", r);
+    else
+        side_begin(&c->client, stream);
+}
+
+static void begin_some(void *arg) {
+    (void)arg;
+    for (unsigned i = 0; i < AT_A_TIME; i++)
+        begin_next(weft_worker_current());
+}
+
+/* --- plans ------------------------------------------------------------------------------------ */
+
+/* Mostly small. */
+static size_t random_length(uint64_t *state) {
+    if (roll(state, 10) == 0)
+        return 0;
+    return (size_t)roll(state, (UINT64_C(1) << roll(state, 18)) + 1);
+}
+
+/* Lengths without the header. */
+static void plan_lengths(struct connection *c, uint64_t *state) {
+    size_t up = random_length(state), down = up;
+    c->factor = 2 + roll(state, 3);
+    c->record = 1 + roll(state, UINT64_C(1) << roll(state, 14));
+    if (c->kind == LONGER)
+        down = up * c->factor;
+    else if (c->kind >= AFTER)
+        down = random_length(state);
+    c->client.to_send = c->server.to_get = up;
+    c->server.to_send = c->client.to_get = down;
+}
+
+/* One in eight. Nobody gives up who would be done before the other one notices. */
+static void plan_end(struct connection *c, uint64_t *state) {
+    size_t up = HEADER + c->client.to_send, down = c->server.to_send;
+    c->fate.reset_after = UINT64_MAX;
+    c->client.abort_at = c->server.abort_at = SIZE_MAX;
+    if (roll(state, 8) != 0)
+        return;
+    c->end = (enum end)(BY_NETWORK + roll(state, 3));
+    if (c->end == BY_CLIENT) {
+        c->client.abort_at = roll(state, c->client.to_send + c->client.to_get + 1);
+    } else if (c->end == BY_SERVER) {
+        c->server.abort_at = roll(state, c->server.to_send + c->server.to_get + 1);
+    } else if (c->kind != FIRST && (down == 0 || roll(state, 2) == 0)) {
+        c->fate.reset_way = CHAOS_TO_SERVER;
+        c->fate.reset_after = roll(state, up);
+    } else if (down > 0) {
+        c->fate.reset_way = CHAOS_TO_CLIENT;
+        c->fate.reset_after = roll(state, down);
+    } else {
+        c->end = IN_ORDER;
+    }
+}
+
+static void plan(struct connection *c, unsigned number) {
+    uint64_t state = mix(seed ^ mix(number));
+    c->number = number;
+    c->kind = (enum kind)roll(&state, KINDS);
+    c->client.of = c->server.of = c;
+    c->server.is_server = true;
+    c->client.out = c->server.in = mix(state) & ~UINT64_C(0xffffffff);
+    c->server.out = c->kind < AFTER ? c->client.out : mix(~state) & ~UINT64_C(0xffffffff);
+    c->client.in = c->server.out;
+    c->client.random = mix(state + 1);
+    c->server.random = mix(state + 2);
+    plan_lengths(c, &state);
+    plan_end(c, &state);
+    c->fate.seed = mix(state + 3) | 1;
+    c->fate.quirks = (unsigned)roll(&state, 32);
+}
+
+static struct chaos_fate fate_of(const uint8_t *key) {
+    uint64_t number;
+    memcpy(&number, key, sizeof number);
+    return number < total ? connections[number].fate
+                          : (struct chaos_fate){.seed = 1, .reset_after = UINT64_MAX};
+}
+
+/* Four sets of marks: the defaults, marks that everything reaches, some in between, and refusals
+ * instead of marks where the program can cope with them. */
+static void plan_protocols(void) {
+    static const size_t marks[VARIANTS] = {0, 1, 5000, SIZE_MAX};
+    static size_t (*const on_data[KINDS])(weft_stream *, const uint8_t *, size_t) = {
+        echo_data, echo_data, records_data, longer_data, only_take, only_take, only_take};
+    for (unsigned v = 0; v < VARIANTS; v++) {
+        const size_t max_pending = marks[v] == SIZE_MAX ? PIECE + 100 : 0;
+        client_protocols[v] = (weft_protocol){.on_open = client_open,
+                                              .on_data = client_data,
+                                              .on_drain = client_drain,
+                                              .on_eof = client_eof,
+                                              .on_close = client_close,
+                                              .high_water = marks[v],
+                                              .max_pending = max_pending};
+        for (unsigned k = 0; k < KINDS; k++)
+            server_protocols[k][v] =
+                (weft_protocol){.on_data = on_data[k],
+                                .on_drain = server_drain,
+                                .on_eof = k == RECORDS ? records_eof : server_eof,
+                                .on_close = server_close,
+                                .high_water = marks[v],
+                                .max_pending = k >= AFTER ? max_pending : 0};
+    }
+}
+
+/* --- verdicts --------------------------------------------------------------------------------- */
+
+static bool is_complete(const struct side *s) {
+    const enum kind kind = s->of->kind;
+    bool has_sent = s->sent == s->to_send || (kind == FIRST && !s->is_server);
+    bool has_got = s->got == s->to_get && s->eof;
+    return has_sent && (has_got || (kind == FIRST && s->is_server));
+}
+
+static void check_side(const struct side *s) {
+    const struct connection *c = s->of;
+    const char *who = s->is_server ? "server" : "client";
+    bool may_fail = c->end != IN_ORDER;
+    if (s->closes != 1 && !(s->is_server && may_fail && !s->stream))
+        complain(c, "%s closed %u times", who, s->closes);
+    else if (s->error != 0 && s->error != (may_fail && !s->gave_up ? -ECONNRESET : 0))
+        complain(c, "%s closed with %d", who, s->error);
+    else if (s->error == 0 && s->closes && !s->gave_up && !is_complete(s))
+        complain(c, "%s closed with 0, sent %zu of %zu, got %zu of %zu", who, s->sent, s->to_send,
+                 s->got, s->to_get);
+}
+
+static void check_connection(const struct connection *c) {
+    const struct side *receiver = c->fate.reset_way == CHAOS_TO_SERVER ? &c->server : &c->client;
+    size_t header = receiver->is_server ? HEADER : 0;
+    check_side(&c->client);
+    check_side(&c->server);
+    if (c->end == BY_NETWORK && receiver->stream &&
+        (receiver->error != -ECONNRESET || receiver->got + header > c->fate.reset_after))
+        complain(c, "reset after %ju bytes, it closed with %d and had got %zu",
+                 (uintmax_t)c->fate.reset_after, receiver->error, receiver->got);
+}
+
+/* --- the test --------------------------------------------------------------------------------- */
+
+static unsigned number_from(const char *name, unsigned usual) {
+    const char *asked = getenv(name);
+    return asked ? (unsigned)strtoul(asked, NULL, 0) : usual;
+}
+
+static void raise_fd_limit(void) {
+    struct rlimit limit;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = limit.rlim_max;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* While something still ends now and then, there is hope. */
+static void await_all(unsigned expected) {
+    unsigned seen = 0;
+    uint64_t since_ns = now_ns();
+    while (client_closes < expected && !has_complaint()) {
+        poll(NULL, 0, 5);
+        if (client_closes != seen)
+            since_ns = now_ns();
+        seen = client_closes;
+        CHECK_MSG(now_ns() - since_ns < 40 * NSEC_PER_SEC,
+                  "WTEST_SEED=%ju: no client ends any more, %u of %u have, %u servers",
+                  (uintmax_t)seed, seen, expected, server_closes);
+    }
+    CHECK_MSG(!has_complaint(), "%s", complaint);
+}
+
+static void prepare(void) {
+    const char *asked = getenv("WTEST_SEED");
+    seed = asked ? strtoull(asked, NULL, 0) : 4711;
+    total = number_from("WTEST_CONNECTIONS", CONNECTIONS / wtest_slowdown());
+    only = number_from("WTEST_ONLY", UINT32_MAX);
+    connections = calloc(total, sizeof *connections);
+    CHECK(connections != NULL);
+    for (unsigned i = 0; i < total; i++)
+        plan(&connections[i], i);
+    plan_protocols();
+    raise_fd_limit();
+}
+
+WTEST(chaos, ten_thousand_connections_tell_the_truth) {
+    prepare();
+    unsigned expected = only == UINT32_MAX ? total : 1;
+    struct net n = net_start(WORKERS, &header_protocol);
+    struct chaos *chaos = chaos_begin(net_port(n.listener), fate_of);
+    int fds = open_fd_count();
+    uint64_t start_ns = now_ns();
+    snprintf(proxy_address, sizeof proxy_address, "127.0.0.1:%d", chaos_port(chaos));
+    CHECK_EQ(weft_broadcast(n.runtime, begin_some, NULL), 0);
+    await_all(expected);
+    net_await_open(&n, 0);
+    double took = (double)(now_ns() - start_ns) / 1e9;
+    weft_stats stats = net_stats(&n);
+    CHECK_EQ(stats.bytes_held, 0);
+    struct chaos_stats network = chaos_end(chaos);
+    CHECK_EQ(open_fd_count(), fds - 3);
+    net_end(&n);
+    for (unsigned i = 0; i < total; i++)
+        if (only == UINT32_MAX || only == i)
+            check_connection(&connections[i]);
+    CHECK_MSG(!has_complaint(), "%s", complaint);
+    CHECK_EQ(client_closes, expected);
+    CHECK_EQ(network.connections, expected);
+    CHECK_EQ(server_closes, expected);
+    printf(
+        "seed %ju: %u connections in %.1f s, %ju MB in; %ju resets by the network, %ju by an end, "
+        "%u before the header; %ju pieces, %ju delays, %ju stalls\n",
+        (uintmax_t)seed, expected, took, (uintmax_t)stats.bytes_in >> 20, (uintmax_t)network.resets,
+        (uintmax_t)network.passed_on, nameless_closes, (uintmax_t)network.pieces,
+        (uintmax_t)network.delays, (uintmax_t)network.stalls);
+    free(connections);
+}
