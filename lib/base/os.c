@@ -145,6 +145,8 @@ ssize_t os_sendfile(int socket, int file, off_t offset, size_t size) {
     OS_SEAM(OS_SENDFILE);
     size = OS_SEAM_LENGTH(OS_SENDFILE, size);
     return OS_RETRY(sendfile(socket, file, &offset, size));
+    return OS_RETRY(
+        sendmsg(fd, &message, MSG_DONTWAIT | (MUTANT("os-sigpipe") ? 0 : MSG_NOSIGNAL)));
 }
 
 int os_socket(int domain, int type, int protocol) {

@@ -12,6 +12,7 @@
 #define WEFT_LIB_BASE_OS_H
 
 #include "base/atomic.h"
+#include "base/mutant.h"
 #include "base/syscall.h"
 
 #include <errno.h>
@@ -128,7 +129,7 @@ static inline ssize_t os_send(int fd, const void *data, size_t size) {
     OS_SEAM(OS_SEND);
     size = OS_SEAM_LENGTH(OS_SEND, size);
     do {
-        n = syscall_send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        n = syscall_send(fd, data, size, MSG_DONTWAIT | (MUTANT("os-sigpipe") ? 0 : MSG_NOSIGNAL));
     } while (__builtin_expect(n == -EINTR, 0));
     return n;
 }

@@ -72,7 +72,8 @@ static void accept_one(struct acceptor *a) {
         return;
     }
     listener_stream_gone(l);
-    if (!concerns_one_connection(fd) && !atom_load(&l->closed, acquire))
+    if ((!concerns_one_connection(fd) || MUTANT("net-accept-error-pauses")) &&
+        !atom_load(&l->closed, acquire))
         pause_accepting(a, fd);
 }
 
@@ -135,7 +136,9 @@ void acceptor_init(struct acceptor *a, weft_listener *l, weft_worker *w) {
 }
 
 int acceptor_watch(struct acceptor *a) {
-    return worker_source_add(a->worker, a->listener->fd, EPOLLIN | EPOLLEXCLUSIVE, &a->source);
+    return worker_source_add(
+        a->worker, a->listener->fd,
+        EPOLLIN | EPOLLEXCLUSIVE | (MUTANT("net-accept-edge") ? (uint32_t)EPOLLET : 0), &a->source);
 }
 
 void acceptor_unwatch(struct acceptor *a) {

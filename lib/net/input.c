@@ -20,7 +20,7 @@ static void kept_free(struct kept *kept) {
 static struct kept *kept_create(size_t length) {
     size_t capacity = 512 - sizeof(struct kept);
     while (capacity < length)
-        capacity *= 2;
+        capacity += MUTANT("net-kept-exact") ? 512 : capacity;
     struct kept *kept = mem_alloc(sizeof *kept + capacity);
     if (kept)
         *kept = (struct kept){.capacity = capacity};
@@ -48,7 +48,7 @@ static int keep_instead(weft_stream *s, const uint8_t *data, size_t length) {
     memcpy(kept->data, data, length);
     kept->start = 0;
     kept->end = length;
-    s->flags |= STREAM_KEPT;
+    s->flags |= MUTANT("net-left-over-again") ? STREAM_KEPT | STREAM_SHOW : STREAM_KEPT;
     net_unhold(s, before);
     net_hold(s, length);
     return 0;
@@ -60,7 +60,8 @@ static int kept_reserve(weft_stream *s) {
     size_t length = kept_length(s);
     if (kept->capacity - kept->end >= KEPT_ROOM)
         return 0;
-    struct kept *grown = kept_create(length + length / 2 + KEPT_ROOM);
+    struct kept *grown =
+        kept_create(length + (MUTANT("net-kept-exact") ? 0 : length / 2) + KEPT_ROOM);
     if (!grown)
         return -ENOMEM;
     memcpy(grown->data, kept->data + kept->start, length);
@@ -148,6 +149,8 @@ void stream_tell_eof(weft_stream *s) {
 /* The end comes after all bytes: also after those that are about to be shown again. */
 static void eof_seen(weft_stream *s) {
     s->flags |= STREAM_EOF;
+    if (MUTANT("net-eof-ends"))
+        stream_end(s, 0);
     if ((s->flags & STREAM_SHOW) == 0 || MUTANT("net-eof-before-left-over"))
         stream_tell_eof(s);
     stream_settle(s);
@@ -240,6 +243,8 @@ OUT_OF_LINE static void ready_slowly(weft_stream *s, uint32_t epoll_events) {
         if (s->flags & STREAM_ENDED)
             return;
     }
+    if (epoll_events & EPOLLHUP && MUTANT("net-hang-up-hides"))
+        stream_end(s, 0);
     if (epoll_events & EPOLLOUT) {
         s->flags &= ~(uint32_t)STREAM_BLOCKED;
         output_send(s);
@@ -287,6 +292,8 @@ void stream_ready(struct worker_source *source, uint32_t epoll_events) {
         if (net->output_length)
             output_gathered_send(s);
         net->current = NULL;
+        if (MUTANT("net-reads-to-the-end"))
+            stream_ready(source, epoll_events);
         return;
     }
     data_left(s, used, (size_t)n);

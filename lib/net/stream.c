@@ -10,7 +10,7 @@ static void note_limits(weft_stream *s) {
     s->flags &= ~(uint32_t)(STREAM_STRICT | STREAM_UNCHOKED);
     if (stream_high_water(s) <= NET_OUTPUT || stream_max_pending(s) <= NET_OUTPUT)
         s->flags |= STREAM_STRICT;
-    if (!s->listener && (s->protocol->flags & WEFT_STREAM_PAUSE) == 0)
+    if (!s->listener && (s->protocol->flags & WEFT_STREAM_PAUSE) == 0 && !MUTANT("net-all-pause"))
         s->flags |= STREAM_UNCHOKED;
 }
 
@@ -217,7 +217,7 @@ void stream_end(weft_stream *s, int error) {
     s->flags |= STREAM_ENDED;
     /* A reset that comes after the peer's end of output is EPIPE to the kernel. Here that is the
      * name of what the program ended itself. */
-    s->error = (int16_t)(error == -EPIPE ? -ECONNRESET : error);
+    s->error = (int16_t)(error == -EPIPE && !MUTANT("net-epipe-told") ? -ECONNRESET : error);
     if (error < 0)
         s->flags |= STREAM_RESET;
     selector_unregister(s->net->worker->selector, s->fd);

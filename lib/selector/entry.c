@@ -121,6 +121,8 @@ int entry_attach(struct weft_selector *s, int fd, const struct attachment *a,
         r = kernel_add(set_of(s, a->flags), fd, a->epoll_events, cookie);
     if (r < 0 && !MUTANT("selector-key-kept-on-error"))
         return r;
+    if (meta_is_live(meta) && MUTANT("selector-stale-refuses"))
+        return -EEXIST;
 
     if (meta_is_live(meta)) {
         /* The kernel took what the table knows: another file has the number now. The old one may
@@ -144,7 +146,7 @@ int entry_detach(struct weft_selector *s, int fd, struct selector_entry *e) {
     int r = -EBADF;
     if (meta & (META_ACTIVE | META_PARKED)) {
         r = os_epoll_ctl(set_of(s, meta), EPOLL_CTL_DEL, fd, 0, 0);
-        if (r < 0 && !kernel_says_gone(r))
+        if (r < 0 && (!kernel_says_gone(r) || MUTANT("selector-gone-refused")))
             return r;
         s->suspicions += r < 0 && (meta & META_ACTIVE);
     }

@@ -5,6 +5,8 @@ enum { BATCH_MAX = 256, LOOKS_MAX = 16 };
 
 /* A hang-up is no error: the end of a pipe, or of a peer's sending half, is how things end. */
 static uint32_t ready_events(uint32_t epoll_events) {
+    if (epoll_events & EPOLLHUP && MUTANT("selector-hang-up-hides"))
+        return WEFT_HANGUP;
     return (epoll_events & EPOLLIN ? WEFT_READ : 0u) | (epoll_events & EPOLLOUT ? WEFT_WRITE : 0u) |
            (epoll_events & EPOLLERR ? WEFT_ERROR : 0u) |
            (epoll_events & (EPOLLHUP | EPOLLRDHUP) ? WEFT_HANGUP : 0u);
