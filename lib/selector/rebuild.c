@@ -51,7 +51,7 @@ void *selector_stale(struct weft_selector *s, const struct epoll_event *event) {
     uint64_t meta = atom_load(&e->meta, relaxed);
     if (meta_stamp(meta) == (uint32_t)(event->data.u64 >> SELECTOR_STAMP_SHIFT))
         data = atom_load(&e->data, relaxed); /* registered by another thread a moment ago */
-    else if (s->suspicions > 0)
+    else if (s->suspicions > 0 && !MUTANT("selector-raw-orphan-spins"))
         r = set_rebuild(s);
     bool is_news = r < 0 && !s->rebuild_refused;
     s->rebuild_refused = r < 0;
