@@ -21,9 +21,10 @@ static void connect_in_vain(void *arg) {
 
 WTEST(bad_input_stream, a_family_that_the_kernel_does_not_know) {
     static const char *const addresses[] = {"127.0.0.1:1", "[::1]:1", ":1", "unix:@nobody"};
-    weft_runtime *rt = rt_start(1);
-    int fds = open_fd_count();
     seam_call_fn = no_family;
+    weft_runtime *rt = rt_start(1);
+    rt_turns(weft_runtime_worker(rt, 0), 1);
+    int fds = open_fd_count();
     for (unsigned i = 0; i < 4; i++) {
         weft_listener *l = NULL;
         CHECK_EQ(weft_listen(rt, addresses[i], &echo, NULL, &l), -EAFNOSUPPORT);
