@@ -2,6 +2,8 @@
 
 #include <stdarg.h>
 
+enum { LARGEST = 256 << 10 };
+
 uint64_t chaos_seed;
 
 /* --- the first complaint ---------------------------------------------------------------------- */

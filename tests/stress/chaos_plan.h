@@ -6,15 +6,7 @@
 #include "chaos.h"
 #include "net_fixture.h"
 
-enum {
-    CONNECTIONS = 10000,
-    AT_A_TIME = 250, /* per worker */
-    WORKERS = 2,
-    HEADER = CHAOS_KEY,
-    LARGEST = 256 << 10,
-    PIECE = 16 << 10,
-    VARIANTS = 4,
-};
+enum { HEADER = CHAOS_KEY, PIECE = 16 << 10, VARIANTS = 4 };
 
 /* What the server does with what comes. */
 enum kind {
