@@ -137,7 +137,8 @@ ssize_t os_sendv(int fd, const struct iovec *iov, size_t count, bool more) {
         message.msg_iov = &first;
         message.msg_iovlen = 1;
     }
-    return OS_RETRY(sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0)));
+    const int quiet = MUTANT("os-sigpipe") ? 0 : MSG_NOSIGNAL;
+    return OS_RETRY(sendmsg(fd, &message, MSG_DONTWAIT | quiet | (more ? MSG_MORE : 0)));
 }
 
 /* There is no MSG_NOSIGNAL for it. Whoever calls has SIGPIPE blocked: weft's own threads have. */
@@ -145,8 +146,6 @@ ssize_t os_sendfile(int socket, int file, off_t offset, size_t size) {
     OS_SEAM(OS_SENDFILE);
     size = OS_SEAM_LENGTH(OS_SENDFILE, size);
     return OS_RETRY(sendfile(socket, file, &offset, size));
-    return OS_RETRY(
-        sendmsg(fd, &message, MSG_DONTWAIT | (MUTANT("os-sigpipe") ? 0 : MSG_NOSIGNAL)));
 }
 
 int os_socket(int domain, int type, int protocol) {

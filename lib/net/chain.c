@@ -175,7 +175,7 @@ size_t output_held(const weft_stream *s) {
 void output_drop(weft_stream *s) {
     if (!s->out)
         return;
-    net_unhold(s, output_held(s));
+    net_unhold(s, MUTANT("net-drop-counted") ? 0 : output_held(s));
     while (s->out->first)
         end_first(s);
     chain_drop_empty(s);

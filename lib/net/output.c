@@ -12,100 +12,6 @@ size_t output_pending(const weft_stream *s) {
 /* Without what lies in files. */
 static size_t pending_in_memory(const weft_stream *s) {
     return output_pending(s) - (s->out && !MUTANT("net-file-counted") ? s->out->file_bytes : 0);
-/* The chain. */
-
-static struct block *block_create(size_t length, const struct block *last) {
-    size_t capacity = last ? 2 * last->capacity : BLOCK_MIN;
-    if (capacity > BLOCK_MAX)
-        capacity = BLOCK_MAX;
-    if (capacity < length)
-        capacity = length;
-    struct block *b = mem_alloc(sizeof *b + capacity);
-    if (b)
-        *b = (struct block){.capacity = capacity};
-    return b;
-}
-
-static void block_free(struct block *b) {
-    mem_free(b, sizeof *b + b->capacity);
-}
-
-/* Room for `length` bytes behind the chain, in the last block and at most one new one: after it
- * nothing can fail, so a write is all or nothing. */
-static int chain_reserve(weft_stream *s, size_t length) {
-    if (!s->out) {
-        s->out = mem_zalloc(sizeof *s->out);
-        if (!s->out)
-            return -ENOMEM;
-    }
-    struct block *last = s->out->last;
-    size_t room = last ? last->capacity - last->end : 0;
-    if (room >= length)
-        return 0;
-    struct block *b = block_create(length - room, last);
-    if (!b)
-        return -ENOMEM;
-    if (last)
-        last->next = b;
-    else
-        s->out->first = b;
-    /* `last` stays where the next byte goes: the new block becomes it once the old one is full. */
-    if (room == 0)
-        s->out->last = b;
-    return 0;
-}
-
-static void chain_append(weft_stream *s, const uint8_t *data, size_t length) {
-    struct output *out = s->out;
-    if (length == 0)
-        return;
-    out->bytes += length;
-    s->flags |= STREAM_UNSENT;
-    net_hold(s, length);
-    while (length) {
-        struct block *b = out->last;
-        size_t room = b->capacity - b->end, part = length < room ? length : room;
-        memcpy(b->data + b->end, data, part);
-        b->end += part;
-        data += part;
-        length -= part;
-        if (b->end == b->capacity && b->next)
-            out->last = b->next;
-    }
-}
-
-static void chain_consume(weft_stream *s, size_t length) {
-    struct output *out = s->out;
-    out->bytes -= length;
-    net_unhold(s, length);
-    while (length > 0 && out->first) {
-        struct block *b = out->first;
-        size_t held = b->end - b->start;
-        if (length < held) {
-            b->start += length;
-            return;
-        }
-        length -= held;
-        out->first = b->next;
-        block_free(b);
-    }
-    if (!out->first)
-        out->last = NULL;
-}
-
-void output_drop(weft_stream *s) {
-    struct output *out = s->out;
-    if (!out)
-        return;
-    net_unhold(s, MUTANT("net-drop-counted") ? 0 : out->bytes);
-    while (out->first) {
-        struct block *b = out->first;
-        out->first = b->next;
-        block_free(b);
-    }
-    mem_free(out, sizeof *out);
-    s->out = NULL;
-    s->flags &= ~(uint32_t)(STREAM_UNSENT | STREAM_BLOCKED);
 }
 
 /* Sending. */
@@ -143,14 +49,15 @@ static void send_failed(weft_stream *s, int error) {
 
 /* The kernel took less of the worker's buffer than everything: the rest goes first in the chain. */
 static void keep_gathered(weft_stream *s, size_t sent, size_t length) {
-    const struct iovec rest = {.iov_base = s->net->output + sent, .iov_len = length - sent};
+    const struct iovec rest = {.iov_base =
+                                   s->net->output + (MUTANT("net-short-send-again") ? 0 : sent),
+                               .iov_len = length - sent};
     int r = MUTANT("net-gathered-last") ? chain_write(s, &rest, 1, rest.iov_len)
                                         : chain_write_first(s, rest.iov_base, rest.iov_len);
     if (r < 0) {
         stream_end(s, -ENOMEM); /* half of it is out: there is no way back */
         return;
     }
-    chain_append(s, net->output + (MUTANT("net-short-send-again") ? 0 : sent), length - sent);
     s->flags |= STREAM_BLOCKED;
     output_grown(s);
 }
@@ -167,8 +74,8 @@ OUT_OF_LINE static void gathered_sent_partly(weft_stream *s, size_t length, ssiz
 void output_sent_all(weft_stream *s) {
     if ((s->flags & STREAM_SHUT) && (s->flags & STREAM_SHUT_SENT) == 0) {
         s->flags |= STREAM_SHUT_SENT;
-        (void)os_shutdown(s->fd,
-                          SHUT_WR); /* fails only when the connection is gone, which recv tells */
+        /* Fails only when the connection is gone, which recv tells. */
+        (void)os_shutdown(s->fd, MUTANT("net-shut-both") ? SHUT_RDWR : SHUT_WR);
     }
 }
 
@@ -282,47 +189,6 @@ void output_gathered_send(weft_stream *s) {
     stat_add(&net->worker->stats.bytes_out, length);
     if (unlikely(s->flags & STREAM_IDLE))
         stream_note_activity(s);
-}
-
-void output_sent_all(weft_stream *s) {
-    if ((s->flags & STREAM_SHUT) && (s->flags & STREAM_SHUT_SENT) == 0) {
-        s->flags |= STREAM_SHUT_SENT;
-        /* Fails only when the connection is gone, which recv tells. */
-        (void)os_shutdown(s->fd, MUTANT("net-shut-both") ? SHUT_RDWR : SHUT_WR);
-    }
-}
-
-static size_t chain_pieces(const struct output *out, struct iovec *iov) {
-    size_t count = 0;
-    for (struct block *b = out->first; b && count < SEND_PIECES; b = b->next)
-        if (b->end > b->start)
-            iov[count++] =
-                (struct iovec){.iov_base = b->data + b->start, .iov_len = b->end - b->start};
-    return count;
-}
-
-/* The chain, as far as the kernel takes it now. One system call: others wait for their turn. */
-void output_send(weft_stream *s) {
-    struct iovec iov[SEND_PIECES];
-    if ((s->flags & (STREAM_UNSENT | STREAM_BLOCKED)) != STREAM_UNSENT)
-        return;
-    size_t count = chain_pieces(s->out, iov);
-    ssize_t n = os_sendv(s->fd, iov, count);
-    if (n == -EAGAIN)
-        n = 0;
-    if (n < 0) {
-        send_failed(s, (int)n);
-        return;
-    }
-    size_t before = s->out->bytes;
-    note_sent(s, (size_t)n);
-    chain_consume(s, (size_t)n);
-    if ((size_t)n < before)
-        s->flags |= STREAM_BLOCKED;
-    else
-        output_drop(s);
-    if ((s->flags & (STREAM_DRAIN | STREAM_CHOKED)) && output_is_below_mark(s))
-        stream_service_later(s);
 }
 
 /* Writing. */
