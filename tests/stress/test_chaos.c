@@ -6,7 +6,7 @@
  * nth alone. */
 #include "chaos_plan.h"
 
-enum { CONNECTIONS = 10000, AT_A_TIME = 150 /* per worker */, WORKERS = 2, BEGIN_S = 60 };
+enum { CONNECTIONS = 10000, AT_A_TIME = 150 /* per worker */, WORKERS = 2, BEGIN_S = 45 };
 
 static unsigned total, only;
 static struct connection *connections;
