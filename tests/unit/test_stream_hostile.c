@@ -41,7 +41,7 @@ WTEST(stream_hostile, the_end_comes_after_what_an_automatic_pause_left) {
     net_end(&n);
 }
 
-/* --- the peer is gone --------------------------------------------------------------------------- */
+/* --- the peer is gone ------------------------------------------------------------------------- */
 
 /* Weft's threads block every signal; a program's library may see to it that they do not. */
 static void unblock_sigpipe(weft_worker *w, void *arg) {
