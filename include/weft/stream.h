@@ -60,8 +60,10 @@ typedef struct weft_listener weft_listener;
 
 /* weft_protocol.flags */
 enum {
-    WEFT_STREAM_PAUSE = 1u << 0, /* reading pauses at high_water on adopted streams too; on accepted
-                                    ones it always does */
+    WEFT_STREAM_PAUSE = 1u << 0, /* reading pauses at high_water also on streams of weft_connect()
+                                    and weft_adopt(); on accepted ones it always does. Not where
+                                    both sides send first and read later: each would wait for the
+                                    other to read */
 };
 
 /* weft_listen_options.flags */

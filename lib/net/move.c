@@ -32,7 +32,9 @@ int weft_stream_move(weft_stream *s, weft_worker *to) {
     if (!move)
         return -ENOMEM;
     *move = (struct move){.stream = s, .from = s->net, .to = net_of(to)};
-    s->flags |= STREAM_MOVING;
+    /* What on_data leaves is shown where the stream goes, and before the end of input. */
+    const bool shown = !MUTANT("move-left-over-unshown") && !MUTANT("move-end-overtakes");
+    s->flags |= shown ? STREAM_MOVING | STREAM_SHOW : STREAM_MOVING;
     list_append(&s->net->moves, &move->link);
     worker_want_flush(s->net->worker);
     return 0;
@@ -68,7 +70,7 @@ static void tell_moved(weft_stream *s) {
 }
 
 static void settle_in(weft_stream *s) {
-    if (s->flags & STREAM_KEPT && !MUTANT("move-left-over-unshown"))
+    if (MUTANT("move-end-overtakes"))
         s->flags |= STREAM_SHOW;
     stream_service_later(s);
     tell_moved(s);

@@ -10,7 +10,7 @@ enum { HEADER = CHAOS_KEY, PIECE = 16 << 10, VARIANTS = 4 };
 
 /* What the server does with what comes. */
 enum kind {
-    ECHO,     /* sends it back */
+    ECHO,     /* sends it back, lent as often as copied, and moves between the workers */
     RESTLESS, /* the same; both sides pause and resume, and leave a part of what they are shown */
     RECORDS,  /* the same, in whole records; the rest at the end */
     LONGER,   /* answers each byte by several */
@@ -32,7 +32,7 @@ struct side {
     size_t sent, to_send, got, to_get;
     size_t abort_at;  /* so many bytes sent and got: it gives up */
     uint64_t out, in; /* the keys of the bytes */
-    bool is_server, eof, shut, gave_up;
+    bool is_server, eof, shut, gave_up, moves;
     bool drain_owed;                /* an on_drain */
     uint64_t closing_ns, closed_ns; /* of FIRST's server */
     _Atomic unsigned closes;

@@ -12,6 +12,7 @@ static unsigned total, only;
 static struct connection *connections;
 static char proxy_address[64];
 static uint64_t last_begin_ns; /* where everything is slow there are fewer */
+static _Atomic unsigned lent, given_back, moved;
 static _Atomic unsigned begun, opened, client_closes, server_closes, nameless_closes;
 static weft_protocol client_protocols[VARIANTS], server_protocols[KINDS][VARIANTS];
 
@@ -50,10 +51,29 @@ static size_t high_water_of(const struct side *s) {
     return mark ? mark : 256 << 10;
 }
 
+static void give_back(void *copy) {
+    free(copy);
+    given_back++;
+}
+
+static int lend(weft_stream *s, const void *data, size_t length) {
+    void *copy = malloc(length);
+    if (!copy)
+        return weft_stream_write(s, data, length);
+    memcpy(copy, data, length);
+    int r = weft_stream_write_ref(s, copy, length, give_back, copy);
+    if (r == 0)
+        lent++;
+    else
+        free(copy);
+    return r;
+}
+
 /* After a failure every write gets what on_close is about to get; after a refusal it is refused,
  * however small. */
 static int put_raw(struct side *s, const void *data, size_t length) {
-    int r = weft_stream_write(s->stream, data, length);
+    bool lends = s->is_server && s->of->kind == ECHO && roll(&s->random, 2) == 0;
+    int r = lends ? lend(s->stream, data, length) : weft_stream_write(s->stream, data, length);
     if (r == -ENOBUFS || (r == 0 && weft_stream_pending(s->stream) >= high_water_of(s)))
         s->drain_owed = true;
     if (r == -ENOBUFS && weft_stream_write(s->stream, data, 1) != -ENOBUFS)
@@ -178,11 +198,32 @@ static void header_close(weft_stream *s, int error) {
 
 static const weft_protocol header_protocol = {.on_data = header_data, .on_close = header_close};
 
+/* Now and then to the other worker, where what is left of a part is shown again. */
+static size_t moving(struct side *s, size_t length) {
+    if (s->of->kind != ECHO || s->gave_up || roll(&s->random, 8) != 0)
+        return length;
+    s->moves = true;
+    return roll(&s->random, length + 1);
+}
+
+static void move_on(struct side *s) {
+    weft_worker *w = weft_stream_worker(s->stream);
+    unsigned next = (weft_worker_index(w) + 1) % WORKERS;
+    int r = weft_stream_move(s->stream, weft_runtime_worker(weft_worker_runtime(w), next));
+    s->moves = false;
+    if (r == 0)
+        moved++;
+    else if (r != -EPIPE && r != -ECONNRESET)
+        complain(s->of, "a move gets %d", r);
+}
+
 static size_t echo_data(weft_stream *stream, const uint8_t *data, size_t len) {
     struct side *s = side_of(stream);
-    size_t used = restless(s, len);
+    size_t used = moving(s, restless(s, len));
     if (take(s, data, used) && used && !s->gave_up)
         (void)put(s, data, used);
+    if (s->moves)
+        move_on(s);
     return used;
 }
 
@@ -422,11 +463,13 @@ WTEST(chaos, ten_thousand_connections_tell_the_truth) {
     CHECK_EQ(client_closes, opened);
     CHECK_EQ(network.connections, opened);
     CHECK_EQ(server_closes, opened);
+    CHECK_EQ(given_back, lent);
     printf(
         "seed %ju: %u connections in %.1f s, %ju MB in; %ju resets by the network, %ju by an end, "
-        "%u before the header; %ju pieces, %ju delays, %ju stalls\n",
+        "%u before the header; %ju pieces, %ju delays, %ju stalls; %u moves, %u pieces lent\n",
         (uintmax_t)chaos_seed, opened, took, (uintmax_t)stats.bytes_in >> 20,
         (uintmax_t)network.resets, (uintmax_t)network.passed_on, nameless_closes,
-        (uintmax_t)network.pieces, (uintmax_t)network.delays, (uintmax_t)network.stalls);
+        (uintmax_t)network.pieces, (uintmax_t)network.delays, (uintmax_t)network.stalls, moved,
+        lent);
     free(connections);
 }

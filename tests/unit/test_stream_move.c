@@ -368,6 +368,38 @@ WTEST(stream_move, a_paused_stream_arrives_paused_and_keeps_its_end_of_input) {
     net_end(&n);
 }
 
+/* Pauses, then moves, then takes it. */
+static size_t leave_twice(weft_stream *s, const uint8_t *data, size_t len) {
+    unsigned *calls = weft_stream_state(s);
+    switch ((*calls)++) {
+    case 0:
+        paused_id = weft_stream_id_of(s);
+        weft_stream_pause(s);
+        note(NOTE_OPEN, 0);
+        return 0;
+    case 1: move_on(s, NULL); return 0;
+    default: return note_data(s, data, len);
+    }
+}
+
+WTEST(stream_move, what_was_left_is_shown_before_the_end_of_input_that_is_in_already) {
+    static const weft_protocol protocol = {.state_size = sizeof(unsigned),
+                                           .on_data = leave_twice,
+                                           .on_move = note_move,
+                                           .on_eof = note_eof_close,
+                                           .on_close = note_close};
+    struct net n = start(2, &protocol);
+    int fd = net_dial(&n);
+    net_put(fd, "x", 1);
+    note_await(NOTE_OPEN, 1);
+    net_end_output(fd);
+    CHECK_EQ(weft_stream_post(n.runtime, paused_id, resume, NULL), 0);
+    note_await(NOTE_CLOSE, 1);
+    CHECK_STR(note_order(), "oudec");
+    close(fd);
+    net_end(&n);
+}
+
 /* --- before it is open ------------------------------------------------------------------------ */
 
 static void adopt_and_move(void *arg) {
