@@ -36,49 +36,54 @@ void run_get(struct shard *shard, const struct request *request, struct reply *r
 }
 
 struct set_options {
-    bool if_absent, if_present, keeps_expiry, has_ttl;
+    bool if_absent, if_present, keeps_expiry, has_ttl, is_in_seconds;
+    struct slice ttl;
     uint64_t ttl_ns;
 };
 
-/* SET key value [NX | XX] [EX seconds | PX milliseconds | KEEPTTL]: false after an error. */
-static bool parse_set_options(const struct request *request, struct set_options *options,
-                              struct reply *reply) {
+/* SET key value [NX | XX] [EX seconds | PX milliseconds | KEEPTTL] */
+static bool parse_set_options(const struct request *request, struct set_options *options) {
     for (uint32_t i = 3; i < request->count; i++) {
         struct slice word = request_argument(request, i);
-        bool is_seconds = is_word(word, "EX");
         if (is_word(word, "NX")) {
             options->if_absent = true;
         } else if (is_word(word, "XX")) {
             options->if_present = true;
         } else if (is_word(word, "KEEPTTL")) {
             options->keeps_expiry = true;
-        } else if ((is_seconds || is_word(word, "PX")) && !options->has_ttl &&
-                   i + 1 < request->count) {
-            int64_t ttl;
-            if (!number_parse(request_argument(request, ++i), &ttl)) {
-                reply_error(reply, NOT_A_NUMBER);
+        } else if (!options->has_ttl && i + 1 < request->count) {
+            options->is_in_seconds = is_word(word, "EX");
+            if (!options->is_in_seconds && !is_word(word, "PX"))
                 return false;
-            }
-            if (ttl <= 0 || !number_to_ns(ttl, is_seconds, &options->ttl_ns)) {
-                reply_error(reply, "ERR invalid expire time in 'set' command");
-                return false;
-            }
             options->has_ttl = true;
+            options->ttl = request_argument(request, ++i);
         } else {
-            reply_error(reply, SYNTAX);
             return false;
         }
     }
-    bool is_contradiction =
-        (options->if_absent && options->if_present) || (options->keeps_expiry && options->has_ttl);
-    if (is_contradiction)
+    return !(options->if_absent && options->if_present) &&
+           !(options->keeps_expiry && options->has_ttl);
+}
+
+/* false after an error. */
+static bool look_at_set_options(const struct request *request, struct set_options *options,
+                                struct reply *reply) {
+    int64_t ttl = 0;
+    if (!parse_set_options(request, options))
         reply_error(reply, SYNTAX);
-    return !is_contradiction;
+    else if (options->has_ttl && !number_parse(options->ttl, &ttl))
+        reply_error(reply, NOT_A_NUMBER);
+    else if (options->has_ttl &&
+             (ttl <= 0 || !number_to_ns(ttl, options->is_in_seconds, &options->ttl_ns)))
+        reply_error(reply, "ERR invalid expire time in 'set' command");
+    else
+        return true;
+    return false;
 }
 
 void run_set(struct shard *shard, const struct request *request, struct reply *reply) {
     struct set_options options = {.ttl_ns = 0};
-    if (request->count > 3 && !parse_set_options(request, &options, reply))
+    if (request->count > 3 && !look_at_set_options(request, &options, reply))
         return;
     struct entry *entry = find_key(shard, request);
     if (entry ? options.if_absent : options.if_present) {

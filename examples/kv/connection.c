@@ -186,8 +186,10 @@ static void execute(struct connection *c, struct request *request) {
         return;
     }
     if (!command_takes(command, request->count)) {
-        refuse(c, "ERR wrong number of arguments for '%.*s' command", shown(name),
-               (const char *)name.bytes);
+        char lower[NAME_SHOWN];
+        for (size_t i = 0; i < name.length; i++)
+            lower[i] = (char)(name.bytes[i] | ('a' - 'A'));
+        refuse(c, "ERR wrong number of arguments for '%.*s' command", shown(name), lower);
         return;
     }
     switch (command->place) {
