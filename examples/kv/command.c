@@ -55,11 +55,12 @@ const struct command *command_find(struct slice name) {
         return NULL;
     for (size_t i = 0; i < name.length; i++) {
         uint8_t c = name.bytes[i];
+        if (c == '\0')
+            return NULL;
         wanted[i] = (char)(c >= 'a' && c <= 'z' ? c - ('a' - 'A') : c);
     }
     for (size_t i = 0; i < sizeof COMMANDS / sizeof COMMANDS[0]; i++)
-        if (memcmp(COMMANDS[i].name, wanted, sizeof wanted) == 0 &&
-            strnlen(wanted, sizeof wanted) == name.length)
+        if (memcmp(COMMANDS[i].name, wanted, sizeof wanted) == 0)
             return &COMMANDS[i];
     return NULL;
 }

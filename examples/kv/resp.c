@@ -4,7 +4,7 @@
 #include <string.h>
 
 enum {
-    HEADER_MAX = 32, /* of "*16384", "$16777216": many digits more than ever needed */
+    DIGITS_MAX = 20, /* of a header; more than ever needed */
 };
 
 void resp_reset(struct resp_parser *parser) {
@@ -29,50 +29,49 @@ static bool add_argument(struct resp_parser *parser, size_t at, size_t length) {
     return true;
 }
 
-/* The line at parser->at: *ret_end is where its "\n" is. */
+/* The line that is the request: *ret_end is where its "\n" is. */
 static enum resp_result find_line(struct resp_parser *parser, const uint8_t *bytes, size_t length,
-                                  size_t max, size_t *ret_end) {
-    size_t from = parser->at + parser->seen;
-    const uint8_t *end = from < length ? memchr(bytes + from, '\n', length - from) : NULL;
-    size_t line = (end ? (size_t)(end - bytes) : length) - parser->at;
-    if (line > max)
+                                  size_t *ret_end) {
+    const uint8_t *end = memchr(bytes + parser->seen, '\n', length - parser->seen);
+    *ret_end = end ? (size_t)(end - bytes) : length;
+    if (*ret_end > RESP_LINE_MAX)
         return RESP_ERROR;
-    if (!end) {
-        parser->seen = (uint32_t)line;
-        return RESP_MORE;
-    }
-    parser->seen = 0;
-    *ret_end = parser->at + line;
-    return RESP_REQUEST;
+    parser->seen = (uint32_t)*ret_end;
+    return end ? RESP_REQUEST : RESP_MORE;
 }
 
-/* The number between a header's first byte and its end, "\r\n"; false: there is none, or it is over
- * max. Negative ones are -1, whichever they are. */
-static bool parse_number(const uint8_t *at, const uint8_t *end, int64_t max, int64_t *ret_number) {
+/* The number behind the first byte of the header at parser->at, and its "\r\n". Those that are over
+ * max are errors; negative ones are -1, whichever they are. */
+static enum resp_result parse_number(struct resp_parser *parser, const uint8_t *bytes,
+                                     size_t length, int64_t max, int64_t *ret_number) {
+    size_t at = parser->at + 1, last = at + DIGITS_MAX;
+    bool is_negative = at < length && bytes[at] == '-';
     int64_t number = 0;
-    if (at == end || end[-1] != '\r')
-        return false;
-    end--;
-    bool is_negative = at < end && *at == '-';
     at += is_negative;
-    if (at == end)
-        return false;
-    for (; at < end; at++) {
-        if (*at < '0' || *at > '9')
-            return false;
-        number = 10 * number + (*at - '0');
-        if (number > max)
-            return false;
+    size_t first = at;
+    for (; at < length && bytes[at] >= '0' && bytes[at] <= '9'; at++) {
+        number = 10 * number + (bytes[at] - '0');
+        if (number > max || at == last)
+            return RESP_ERROR;
     }
+    if (at == length)
+        return RESP_MORE;
+    if (at == first || bytes[at] != '\r')
+        return RESP_ERROR;
+    if (at + 1 == length)
+        return RESP_MORE;
+    if (bytes[at + 1] != '\n')
+        return RESP_ERROR;
+    parser->at = (uint32_t)at + 2;
     *ret_number = is_negative ? -1 : number;
-    return true;
+    return RESP_REQUEST;
 }
 
 /* "GET k": words between blanks. */
 static enum resp_result parse_words(struct resp_parser *parser, const uint8_t *bytes, size_t length,
                                     const char **ret_error) {
     size_t end = 0;
-    enum resp_result result = find_line(parser, bytes, length, RESP_LINE_MAX, &end);
+    enum resp_result result = find_line(parser, bytes, length, &end);
     *ret_error = "ERR Protocol error: too big inline request";
     if (result != RESP_REQUEST)
         return result;
@@ -98,36 +97,28 @@ static enum resp_result parse_words(struct resp_parser *parser, const uint8_t *b
 /* "*2\r\n". An array of nothing is a request without arguments. */
 static enum resp_result parse_array_header(struct resp_parser *parser, const uint8_t *bytes,
                                            size_t length, const char **ret_error) {
-    size_t end = 0;
     int64_t wanted = 0;
-    enum resp_result result = find_line(parser, bytes, length, HEADER_MAX, &end);
     *ret_error = "ERR Protocol error: invalid multibulk length";
-    if (result != RESP_REQUEST)
-        return result;
-    if (!parse_number(bytes + 1, bytes + end, RESP_ARGUMENTS_MAX, &wanted))
-        return RESP_ERROR;
-    parser->at = (uint32_t)end + 1;
+    enum resp_result result = parse_number(parser, bytes, length, RESP_ARGUMENTS_MAX, &wanted);
     parser->wanted = wanted > 0 ? (uint32_t)wanted : 0;
-    return RESP_REQUEST;
+    return result;
 }
 
 /* "$3\r\n" */
 static enum resp_result parse_bulk_header(struct resp_parser *parser, const uint8_t *bytes,
                                           size_t length, const char **ret_error) {
-    size_t end = 0;
     int64_t bulk = 0;
     if (parser->at == length)
         return RESP_MORE;
     *ret_error = "ERR Protocol error: expected '$'";
     if (bytes[parser->at] != '$')
         return RESP_ERROR;
-    enum resp_result result = find_line(parser, bytes, length, HEADER_MAX, &end);
     *ret_error = "ERR Protocol error: invalid bulk length";
+    enum resp_result result = parse_number(parser, bytes, length, RESP_BULK_MAX, &bulk);
     if (result != RESP_REQUEST)
         return result;
-    if (!parse_number(bytes + parser->at + 1, bytes + end, RESP_BULK_MAX, &bulk) || bulk < 0)
+    if (bulk < 0)
         return RESP_ERROR;
-    parser->at = (uint32_t)end + 1;
     parser->bulk = (uint32_t)bulk;
     parser->is_in_bulk = true;
     *ret_error = "ERR Protocol error: too big request";

@@ -30,7 +30,7 @@ enum { RESP_FEW = 4 };
 
 struct resp_parser {
     uint32_t at;     /* everything before has been looked at */
-    uint32_t seen;   /* so far the current line has no end */
+    uint32_t seen;   /* of a line: so far it has no end */
     uint32_t wanted; /* arguments that the array has; 0: it has not begun */
     uint32_t count;  /* of them that are here */
     uint32_t bulk;   /* length of the one that is under way */
