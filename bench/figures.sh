@@ -127,6 +127,11 @@ figure_http() {
 }
 
 all="echo pipeline instructions syscalls posts queues timers directory memory signals spawn exits http"
+figure_redis() {
+    python3 "$here/load/redis.py" --build-dir "$build"
+}
+
+all="echo pipeline instructions syscalls posts queues timers directory memory signals spawn exits redis"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2086 # a list of words

@@ -9,6 +9,7 @@ well (a sanitizer's report, say) is a failure too.
 import contextlib
 import email.utils
 import http.client
+import importlib
 import os
 import random
 import re
@@ -1715,10 +1716,15 @@ def chat_bad_arguments():
 
 
 def main():
+    # Those of a larger example have a file of their own, which finds what it needs here.
+    sys.modules["examples"] = sys.modules[__name__]
+    importlib.import_module("examples_kv")
+    chosen = [t for t in TESTS if t.__name__ in sys.argv[2:] or not sys.argv[2:]]
     failed = 0
     wanted = sys.argv[2:]
     tests = [function for function in TESTS if not wanted or function.__name__ in wanted]
     for function in tests:
+    for function in chosen:
         try:
             function()
             print(f"ok   {function.__name__}", flush=True)
@@ -1726,6 +1732,7 @@ def main():
             failed += 1
             print(f"FAIL {function.__name__}: {failure}", flush=True)
     print(f"{len(tests) - failed} passed, {failed} failed")
+    print(f"{len(chosen) - failed} passed, {failed} failed")
     return failed > 0
 
 

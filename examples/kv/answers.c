@@ -222,8 +222,10 @@ bool answers_dispatch(struct answers *answers) {
         if (batch->count > 0 && batch_post(batch))
             continue;
         atomic_fetch_sub_explicit(&answers->references, 1, memory_order_relaxed);
-        batch->is_back = true; /* with nothing: the stream is to be aborted */
-        all = false;
+        all = false; /* the stream is to be aborted */
+        batch->is_back = true;
+        if (batch->slots == 0)
+            batch_free(batch);
     }
     return all;
 }

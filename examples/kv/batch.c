@@ -6,7 +6,7 @@
 
 #include "answers.h"
 
-enum { RECORDS_FIRST = 1 << 10, RECORDS_KEEP_MAX = 256 << 10, SPARE_MAX = 64 };
+enum { RECORDS_FIRST = 1 << 10, RECORDS_KEEP_MAX = 64 << 10, SPARE_MAX = 64 };
 
 /* A request in a batch: its arguments, then their bytes, from the record's end on. */
 struct record {

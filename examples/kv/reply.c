@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEEP_MAX = 256 << 10, FIRST = 1 << 10, DIGITS_MAX = 24 };
+enum { KEEP_MAX = 64 << 10, FIRST = 1 << 10, DIGITS_MAX = 24 };
 
 uint8_t *reply_extend(struct reply *reply, size_t length) {
     if (length > reply->capacity - reply->length) {

@@ -10,7 +10,8 @@
 #include "value.h"
 
 enum {
-    REPLY_LEND = 16 << 10,      /* values from this length on are lent */
+    REPLY_LEND = 16 << 10,      /* values from this length on are lent: it costs 0.6 of copying at
+                                   64 KiB, 0.5 at 1 MiB, and below 16 KiB no less */
     REPLY_FULL = 256 << 10,     /* a stream with so much unsent gets no more for now */
     REPLY_PIECE_MAX = 64 << 10, /* of one write, besides lent ones */
 };

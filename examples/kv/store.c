@@ -24,7 +24,8 @@ static struct entry **bucket_of(struct store *store, uint64_t hash) {
 }
 
 static void move_bucket(struct store *store) {
-    struct entry *entry = store->old.buckets[store->moved++];
+    struct entry *entry = store->old.buckets[store->moved];
+    store->old.buckets[store->moved++] = NULL;
     while (entry) {
         struct entry *next = entry->next;
         struct entry **bucket = &store->table.buckets[entry->hash & store->table.mask];
