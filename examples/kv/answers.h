@@ -39,8 +39,8 @@ struct reply *answers_here(struct answers *answers);
 /* It has been appended. */
 void answers_here_done(struct answers *answers);
 
-/* Replies that the stream did not take: they are the first in the queue, which is empty.
- * false: no memory. */
+/* Replies that the stream does not take, or is not to have yet: they are the first in the queue,
+ * which is empty. false: no memory. */
 bool answers_keep(struct answers *answers, struct reply *reply);
 
 /* The next reply, or part of one, is another shard's to give. false: no memory. */

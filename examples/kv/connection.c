@@ -30,7 +30,7 @@ static bool ensure_answers(struct connection *c) {
 }
 
 /* Hands the stream what is found so far. What it does not take goes first in the queue, which is
- * empty as long as there is something here. */
+ * empty as long as there is something in `out`. */
 static bool flush(struct connection *c) {
     struct reply *out = &c->shard->out;
     bool all = reply_write(out, c->stream, out->length);
@@ -40,9 +40,13 @@ static bool flush(struct connection *c) {
     return ok;
 }
 
-/* What comes next will have to wait for what is under way, and goes to the queue. */
+/* What comes next will have to wait for another worker, and goes to the queue. What was found before
+ * waits with it, so that all of it leaves in one system call. */
 static bool queue_up(struct connection *c) {
-    return ensure_answers(c) && (!answers_are_empty(c->answers) || flush(c));
+    struct reply *out = &c->shard->out;
+    if (!ensure_answers(c))
+        return false;
+    return out->length == 0 || answers_keep(c->answers, out);
 }
 
 /* Where the next reply goes, if it is found here; NULL: no memory. */
