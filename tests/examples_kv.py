@@ -226,11 +226,14 @@ def kv_commands_pipelined():
 
 @test
 def kv_inline_commands():
+    data = b"\r\n\n  \r\nPING\r\n  set  a\t b \nGET a\r\n*0\r\n*-1\r\nget  a  b\r\n"
     with serving() as (address, _), Client(address) as client:
-        client.send(b"\r\n\n  \r\nPING\r\n  set  a\t b \nGET a\r\n*0\r\n*-1\r\nget  a  b\r\n")
-        for expected in Status("PONG"), OK, b"b", wrong_number("get"):
-            said = client.reply()
-            check(said == expected, f"{said!r}, not {expected!r}")
+        for length in len(data), 1:
+            for i in range(0, len(data), length):
+                client.send(data[i:i + length])
+            for expected in Status("PONG"), OK, b"b", wrong_number("get"):
+                said = client.reply()
+                check(said == expected, f"{said!r}, not {expected!r}")
         client.send(b"MGET" + b" a" * 10000 + b"\r\n")
         check(client.reply() == [b"b"] * 10000, "another array")
 

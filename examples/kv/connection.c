@@ -11,7 +11,6 @@ struct connection {
     struct answers *answers; /* NULL: everything was answered at once, so far */
     struct resp_parser parser;
     bool is_ending; /* nothing more is read; it closes when everything is answered */
-    bool is_full;   /* the stream has more unsent than it likes */
     bool is_paused; /* too much is under way */
 };
 
@@ -36,7 +35,6 @@ static bool flush(struct connection *c) {
     bool all = reply_write(out, c->stream, out->length);
     bool ok = all || (ensure_answers(c) && answers_keep(c->answers, out));
     reply_clear(out);
-    c->is_full = weft_stream_pending(c->stream) >= REPLY_FULL;
     return ok;
 }
 
@@ -237,13 +235,12 @@ static void settle(struct connection *c) {
     }
 }
 
-/* What has to wait pauses the connection: either the stream by itself, as it is full, or we, as too
- * much is under way. What is left of the input comes again when that is over. */
+/* A stream that is full pauses by itself, once what came with this is answered; too much under way
+ * pauses it here, and what is left of the input comes again when that is over. */
 static size_t received(weft_stream *s, const uint8_t *data, size_t length) {
     struct connection *c = weft_stream_state(s);
     size_t used = 0, one = 1;
-    c->is_full = false;
-    while (one && !c->is_ending && !c->is_full && !answers_are_many(c->answers)) {
+    while (one && !c->is_ending && !answers_are_many(c->answers)) {
         one = next_request(c, data + used, length - used);
         used += one;
         if ((c->shard->out.length >= OUT_MAX || c->shard->out.lent_count) && !flush(c))
