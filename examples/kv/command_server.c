@@ -114,23 +114,29 @@ void run_client(struct shard *shard, const struct request *request, struct reply
 /* What the workers have counted, which any thread may read. */
 void run_info(struct shard *shard, const struct request *request, struct reply *reply) {
     char text[512];
-    uint64_t open = 0, accepted = 0, held = 0, posted = 0;
+    weft_stats sum = {.iterations = 0};
     (void)request;
     for (unsigned i = 0; i < shard->server->count; i++) {
         weft_stats stats;
         if (weft_worker_stats(shard->server->shards[i].worker, &stats, sizeof stats) < 0)
             continue;
-        open += stats.streams_open;
-        accepted += stats.streams_accepted;
-        held += stats.bytes_held;
-        posted += stats.tasks;
+        sum.streams_open += stats.streams_open;
+        sum.streams_accepted += stats.streams_accepted;
+        sum.bytes_held += stats.bytes_held;
+        sum.iterations += stats.iterations;
+        sum.waits += stats.waits;
+        sum.tasks += stats.tasks;
+        sum.wakeups_sent += stats.wakeups_sent;
     }
-    int length = snprintf(text, sizeof text,
-                          "# Server\r\nserver_name:weft-kv\r\nweft_version:%s\r\nworkers:%u\r\n\r\n"
-                          "# Clients\r\nconnected_clients:%" PRIu64 "\r\n\r\n"
-                          "# Stats\r\ntotal_connections_received:%" PRIu64 "\r\n"
-                          "bytes_held:%" PRIu64 "\r\ntasks_run:%" PRIu64 "\r\n",
-                          weft_version(), shard->server->count, open, accepted, held, posted);
+    int length =
+        snprintf(text, sizeof text,
+                 "# Server\r\nserver_name:weft-kv\r\nweft_version:%s\r\nworkers:%u\r\n\r\n"
+                 "# Clients\r\nconnected_clients:%" PRIu64 "\r\n\r\n"
+                 "# Stats\r\ntotal_connections_received:%" PRIu64 "\r\nbytes_held:%" PRIu64 "\r\n"
+                 "iterations:%" PRIu64 "\r\nwaits:%" PRIu64 "\r\ntasks:%" PRIu64 "\r\n"
+                 "wakeups_sent:%" PRIu64 "\r\n",
+                 weft_version(), shard->server->count, sum.streams_open, sum.streams_accepted,
+                 sum.bytes_held, sum.iterations, sum.waits, sum.tasks, sum.wakeups_sent);
     if (length > 0 && (size_t)length < sizeof text)
         bulk_text(reply, text);
     else
