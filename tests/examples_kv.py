@@ -134,7 +134,8 @@ def bad_time(name):
 
 # What is asked, and answered, in this order.
 DIALOGUE = [
-    (Status("PONG"), "PING"), (b"", "PING", ""), (b"hi", "ping", "hi"), (b"\0\r\n", "ECHO", b"\0\r\n"),
+    (Status("PONG"), "PING"), (b"", "PING", ""), (b"hi", "ping", "hi"),
+    (b"\0\r\n", "ECHO", b"\0\r\n"),
     (None, "GET", "a"), (OK, "SET", "a", "1"), (b"1", "GET", "a"), (OK, "SET", "a", ""),
     (b"", "GET", "a"), (OK, "SET", "", b"\r\n\0"), (b"\r\n\0", "GET", ""), (3, "STRLEN", ""),
     (0, "STRLEN", "none"), (2, "DBSIZE"), (1, "DEL", ""), (0, "DEL", ""), (1, "DBSIZE"),
@@ -176,7 +177,8 @@ DIALOGUE = [
     (OK, "MSET", *range(40)), (20, "DBSIZE"), (OK, "FLUSHALL"), (0, "DBSIZE"),
     (OK, "SET", 1, 1, "EX", 100000), (OK, "FLUSHDB", "ASYNC"), ([None], "MGET", 1),
     # what clients ask by themselves
-    ([b"save", b""], "CONFIG", "GET", "save"), ([b"appendonly", b"no"], "config", "get", "appendonly"),
+    ([b"save", b""], "CONFIG", "GET", "save"),
+    ([b"appendonly", b"no"], "config", "get", "appendonly"),
     ([b"save", b"", b"appendonly", b"no"], "CONFIG", "GET", "*"), ([], "CONFIG", "GET", "x"),
     (Error("ERR only CONFIG GET name is supported"), "CONFIG", "SET", "save", ""),
     ([], "COMMAND", "DOCS"), ([], "COMMAND"), (OK, "SELECT", 0), (OK, "CLIENT", "SETNAME", "x"),
@@ -186,7 +188,8 @@ DIALOGUE = [
     # what is wrong
     (Error("ERR unknown command 'NOPE'"), "NOPE"), (Error("ERR unknown command ''"), ""),
     (Error("ERR unknown command 'GETX'"), "GETX", "a"), (Error("ERR unknown command 'ge'"), "ge"),
-    (Error("ERR unknown command 'a  b'"), b"a\r\nb"), (Error("ERR unknown command 'GET'"), b"GET\0"),
+    (Error("ERR unknown command 'a  b'"), b"a\r\nb"),
+    (Error("ERR unknown command 'GET'"), b"GET\0"),
     (Error(f"ERR unknown command '{'x' * 64}'"), "x" * 1000),
     *((wrong_number(request[0].lower()), *request) for request in (
         ("GET",), ("GET", "a", "b"), ("SET", "a"), ("DEL",), ("MGET",), ("MSET", "a"), ("MSET",),

@@ -38,8 +38,8 @@ static bool flush(struct connection *c) {
     return ok;
 }
 
-/* What comes next will have to wait for another worker, and goes to the queue. What was found before
- * waits with it, so that all of it leaves in one system call. */
+/* What comes next will have to wait for another worker, and goes to the queue. What was found
+ * before waits with it, so that all of it leaves in one system call. */
 static bool queue_up(struct connection *c) {
     struct reply *out = &c->shard->out;
     if (!ensure_answers(c))
@@ -103,7 +103,7 @@ static void add_part(struct connection *c, command_run *run, const struct reques
         give_up(c);
 }
 
-/* A part of a command on another one. The first of them makes a place for the whole in the queue. */
+/* A part of a command on another one. The first makes a place for the whole in the queue. */
 static void ask_part(struct connection *c, struct shard *owner, command_run *run,
                      const struct request *request, struct merged *merged, int64_t *place) {
     bool ok = *place >= 0 || (queue_up(c) && (*place = answers_merge(c->answers)) >= 0);

@@ -30,7 +30,7 @@ struct reply {
     bool is_broken; /* memory was lacking: something is missing at the end */
 };
 
-/* Makes room for length bytes more, and counts them in; NULL: no memory, and the reply is broken. */
+/* Makes room for length bytes more, and counts them in; NULL: no memory, the reply is broken. */
 uint8_t *reply_extend(struct reply *reply, size_t length);
 
 void reply_bytes(struct reply *reply, const void *bytes, size_t length);

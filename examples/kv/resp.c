@@ -16,7 +16,7 @@ void resp_reset(struct resp_parser *parser) {
 static bool add_argument(struct resp_parser *parser, size_t at, size_t length) {
     uint32_t capacity = parser->many ? parser->capacity : RESP_FEW;
     if (parser->count == capacity) {
-        struct resp_argument *many = realloc(parser->many, 2 * capacity * sizeof *many);
+        struct resp_argument *many = realloc(parser->many, 2 * sizeof *many * capacity);
         if (!many)
             return false;
         if (!parser->many)

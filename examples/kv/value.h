@@ -21,8 +21,8 @@ struct value *value_create(struct slice bytes);
 
 void value_hold(struct value *value);
 
-/* By any thread; the last one frees it. */
-void value_release(void *value);
+/* arg is a value, as weft_stream_write_ref() has it. By any thread; the last one frees it. */
+void value_release(void *arg);
 
 /* What *value becomes is these bytes: in place where they fit and nobody else holds it, else a new
  * one. false: no memory, and nothing has changed. */
