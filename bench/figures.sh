@@ -126,12 +126,11 @@ figure_http() {
     python3 "$here/load/pages.py" --build-dir "$build"
 }
 
-all="echo pipeline instructions syscalls posts queues timers directory memory signals spawn exits http"
 figure_redis() {
     python3 "$here/load/redis.py" --build-dir "$build"
 }
 
-all="echo pipeline instructions syscalls posts queues timers directory memory signals spawn exits redis"
+all="echo pipeline instructions syscalls posts queues timers directory memory signals spawn exits http redis"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2086 # a list of words
