@@ -520,7 +520,7 @@ class Supervisor(Program):
 
 @test
 def supervise_collects_output():
-    with Supervisor("echo out; echo err >&2; printf 'last words'; exec sleep 1000") as supervisor:
+    with Supervisor("echo err >&2; printf 'last words' >&2; echo out; exec sleep 1000") as supervisor:
         pid = supervisor.start()
         said = {supervisor.line(), supervisor.line()}
         check(said == {f"[0 {pid}] out", f"[0 {pid}] err"}, str(said))
@@ -826,12 +826,9 @@ def proxy_without_target():
     with listen_here() as listening:
         host, port = listening.getsockname()
     with Program("proxy", "127.0.0.1:0", f"{host}:{port}") as proxy:
-        with connect(proxy.address()) as client:
-            try:
-                client.sendall(b"x")
-                check(client.recv(1) == b"", "bytes from nowhere")
-            except ConnectionError:
-                pass
+        with contextlib.suppress(ConnectionError), connect(proxy.address()) as client:
+            client.sendall(b"x")
+            check(client.recv(1) == b"", "bytes from nowhere")
         # Said where it is known at once, and else not: nothing but that, in either case.
         proxy.process.send_signal(signal.SIGTERM)
         _, err = proxy.process.communicate(timeout=PATIENCE_S)
