@@ -21,7 +21,7 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void print_quartiles(const char *format, const double *values, unsigned count) {
+void bench_print_quartiles(const char *format, const double *values, unsigned count) {
     static double sorted[ROUNDS_MAX];
     memcpy(sorted, values, count * sizeof *values);
     qsort(sorted, count, sizeof *sorted, compare);
@@ -42,11 +42,11 @@ static void print_contender(const struct contest *c, unsigned who, unsigned roun
         printf(" cannot be run here\n");
         return;
     }
-    print_quartiles(" %8.2f [%.2f .. %.2f]", figures[who], rounds);
+    bench_print_quartiles(" %8.2f [%.2f .. %.2f]", figures[who], rounds);
     for (unsigned round = 0; round < rounds; round++)
         ratios[round] = figures[0][round] / figures[who][round];
     if (who > 0 && could_run(0, rounds))
-        print_quartiles("   %.2f [%.2f .. %.2f]", ratios, rounds);
+        bench_print_quartiles("   %.2f [%.2f .. %.2f]", ratios, rounds);
     putchar('\n');
 }
 

@@ -22,6 +22,9 @@ struct contest {
 void contest_run(const struct contest *contest);
 void contest_run_apart(const struct contest *contest); /* each run by apart_run() */
 
+/* The median, the lower and the upper quartile, by a format for these three. */
+void bench_print_quartiles(const char *format, const double *values, unsigned count);
+
 double bench_seconds(void); /* CLOCK_MONOTONIC */
 
 #endif
