@@ -61,7 +61,8 @@ static void handover_run(weft_task *task) {
     struct net_worker *net = h->to;
     weft_listener *l = h->listener;
     int fd = h->fd;
-    atom_store(&net->unresponsive, 0, relaxed);
+    if (!MUTANT("net-unresponsive-for-good"))
+        atom_store(&net->unresponsive, 0, relaxed);
     /* Acquire and release, here and in reclaim(): whoever comes second frees what the first has
      * read. */
     if (atom_xchg(&h->state, TAKEN, acq_rel) == HANDED)
@@ -79,7 +80,8 @@ static void reclaim(struct net_worker *net, struct handover *h) {
         handover_free(h);
         return;
     }
-    atom_store(&to->unresponsive, 1, relaxed);
+    if (!MUTANT("net-stuck-asked-again"))
+        atom_store(&to->unresponsive, 1, relaxed);
     atom_sub(&to->assigned, 1, relaxed);
     atom_add(&net->assigned, 1, relaxed);
     settle_connection(l, net, fd);
@@ -106,7 +108,8 @@ static bool hand_over(weft_listener *l, struct net_worker *from, struct net_work
     *h = (struct handover){.task.run = handover_run, .listener = l, .to = to, .fd = fd};
     h->reclaim_ns = MUTANT("net-hostage") ? UINT64_MAX : worker_now(from->worker) + RECLAIM_NS;
     list_init(&h->link);
-    atom_add(&to->assigned, 1, relaxed);
+    if (!MUTANT("net-on-its-way-uncounted"))
+        atom_add(&to->assigned, 1, relaxed);
     /* Into our list first: the other may take it, but only we free what was taken. */
     list_append(&from->handed, &h->link);
     if (worker_post(to->worker, &h->task) < 0) {
@@ -125,7 +128,7 @@ static bool hand_over(weft_listener *l, struct net_worker *from, struct net_work
 static struct net_worker *choose(weft_worker *mine) {
     weft_runtime *rt = mine->runtime;
     struct net_worker *best = net_of(mine);
-    if (rt->worker_count == 1)
+    if (rt->worker_count == 1 || MUTANT("net-kept-where-accepted"))
         return best;
     uint32_t least = atom_load(&best->assigned, relaxed);
     unsigned turn = atom_add(&rt->next_pick, 1, relaxed);
