@@ -1,6 +1,6 @@
 /* The three ways on bare epoll. Balancing is the same in each, and as simple as it may be: the
  * fd goes by a stack and an eventfd to the emptier of two others (the acceptor knows no others:
- * to the emptiest), and what was not taken after 20 ms is taken back. */
+ * to the emptiest), and what was not taken after 50 ms is taken back. */
 #include "accept/accept.h"
 #include "common/apart.h"
 #include "common/rounds.h"
@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define TAKE_BACK_SECONDS 0.02
+#define TAKE_BACK_SECONDS 0.05
 
 enum { SENT, TAKEN, BACK };
 

@@ -14,7 +14,9 @@
 #include "net/inner.h"
 
 enum { HANDED, TAKEN, RECLAIMED };
-#define RECLAIM_NS (20 * UINT64_C(1000000))
+/* A connection taken back from a worker that only waited for a CPU stays on the wrong one for as long
+ * as it lives, and one that is not taken back from a stuck worker waits (docs/decisions/006). */
+#define RECLAIM_NS (50 * UINT64_C(1000000))
 
 struct handover {
     weft_task task;

@@ -232,7 +232,7 @@ WTEST(accept, max_streams_holds_under_a_storm) {
 
 /* --- where they end up ------------------------------------------------------------------------ */
 
-/* A worker that gets no CPU for 20 ms is one that is stuck: what was handed over to it is taken back,
+/* A worker that gets no CPU for 50 ms is one that is stuck: what was handed over to it is taken back,
  * and the others get more. On a busy machine this happens, and is right, but it is not what the tests
  * of even spreading are about: they let no time pass. Before the workers begin. */
 static void stop_the_clock(void) {
