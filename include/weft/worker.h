@@ -33,8 +33,8 @@ typedef struct weft_stats {
     uint64_t stalls;              /* callbacks that ran longer than weft_runtime_options.stall_ns */
     uint64_t busy_ns;             /* time spent not waiting */
     uint64_t streams_open;        /* streams now */
-    uint64_t streams_accepted;    /* connections accepted here */
-    uint64_t streams_handed_over; /* of these, given to a less loaded worker */
+    uint64_t streams_accepted;    /* connections of listeners that became streams here */
+    uint64_t streams_handed_over; /* connections given to a worker with fewer streams */
     uint64_t accept_pauses;       /* times accepting paused for want of fds or memory */
     uint64_t bytes_in;            /* received by streams */
     uint64_t bytes_out;           /* taken by the kernel from streams */
