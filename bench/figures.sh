@@ -130,12 +130,11 @@ figure_redis() {
     python3 "$here/load/redis.py" --build-dir "$build"
 }
 
-all="echo pipeline instructions syscalls posts queues timers directory memory signals spawn exits http redis"
 figure_accept() {
     "$bench/weft-accept"
 }
 
-all="echo pipeline instructions syscalls posts queues timers directory memory signals spawn exits accept"
+all="echo pipeline instructions syscalls posts queues timers directory memory signals spawn exits http redis accept"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2086 # a list of words
