@@ -1,5 +1,6 @@
 """The tests of examples/chat; examples.py runs them with the others."""
 
+import random
 import re
 import signal
 import socket
