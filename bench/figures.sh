@@ -106,8 +106,30 @@ figure_directory() {
 }
 
 figure_memory() {
-    python3 "$here/load/memory.py" idle --connections 10000 --servers weft,epoll,uv_try --build-dir "$build"
+    for connections in 10000 100000; do
+        python3 "$here/load/memory.py" idle --connections "$connections" --build-dir "$build" \
+            --servers weft,weft_timeouts,weft_ids,weft_both,epoll,uv_try
+    done
     python3 "$here/load/memory.py" deaf --connections 1000 --servers weft --build-dir "$build"
+}
+
+# And whether spinning pays for one connection, its client on another CPU.
+figure_wakeups() {
+    "$bench/weft-flow" wakeups
+    python3 "$here/load/compare.py" --build-dir "$build" --connections 1 --pin apart --rounds 14 \
+        --slice 0.4 --servers weft,weft_spin,epoll
+}
+
+figure_transfer() {
+    "$bench/weft-flow" transfer
+}
+
+figure_sends() {
+    "$bench/weft-flow" sends
+}
+
+figure_moves() {
+    "$bench/weft-flow" moves
 }
 
 figure_signals() {
@@ -135,6 +157,7 @@ figure_accept() {
 }
 
 all="echo pipeline instructions syscalls posts queues timers directory memory signals spawn exits http redis accept"
+all="echo pipeline instructions syscalls posts wakeups sends moves transfer queues timers directory memory signals spawn exits"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2086 # a list of words

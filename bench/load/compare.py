@@ -34,6 +34,10 @@ SERVERS = {
                 "libuv, uv_try_write per message"),
     "weft": ("echo_weft", [], "weft"),
     "weft_each": ("echo_weft", ["--per-message", "{size}"], "weft, a write per message"),
+    "weft_spin": ("echo_weft", ["--with", "spin"], "weft, looking for work before it sleeps"),
+    "weft_ids": ("echo_weft", ["--with", "ids"], "weft, the id of every stream asked for"),
+    "weft_timeouts": ("echo_weft", ["--with", "timeouts"], "weft, an idle timeout on every stream"),
+    "weft_both": ("echo_weft", ["--with", "ids", "--with", "timeouts"], "both"),
     "example": ("../examples/echo", None, "examples/echo, one worker per CPU"),
 }
 

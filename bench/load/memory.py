@@ -19,6 +19,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import compare  # noqa: E402 (beside us, not installed)
 
 CHUNK = b"x" * 65536
+PER_SOURCE = 20000  # connections from one address: there are 28 232 ports for them
+IP_BIND_ADDRESS_NO_PORT = 24
+OTHER_FDS = 64
 
 
 def rss_of(pid):
@@ -32,8 +35,11 @@ def rss_of(pid):
 def connect(address, count, receive_buffer=None):
     host, port = address.rsplit(":", 1)
     sockets = []
-    for _ in range(count):
+    for number in range(count):
         s = socket.socket()
+        if count > PER_SOURCE:
+            s.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            s.bind((f"127.0.0.{2 + number // PER_SOURCE}", 0))
         if receive_buffer:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         s.connect((host, int(port)))
@@ -102,6 +108,9 @@ def main():
     args = parser.parse_args()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if args.connections + OTHER_FDS > hard:
+        print(f"{args.connections} connections are left out: ulimit -Hn is {hard}")
+        return 0
     for name in args.servers.split(","):
         measure(args, name)
     return 0

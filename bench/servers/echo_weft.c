@@ -24,21 +24,30 @@ static size_t echo_per_message(weft_stream *s, const uint8_t *data, size_t len) 
     return len;
 }
 
-int main(int argc, char **argv) {
-    static const weft_protocol coalesced = {.on_data = echo};
-    static const weft_protocol per_message = {.on_data = echo_per_message};
-    server_options options;
-    server_parse(argc, argv, SERVER_PER_MESSAGE, &options);
+static void take_id(weft_stream *s) {
+    (void)weft_stream_id_of(s);
+}
 
-    weft_runtime_options runtime_options = {.workers = options.workers};
+int main(int argc, char **argv) {
+    static const uint64_t minute_ns = 60 * UINT64_C(1000000000);
+    server_options options;
+    server_parse(argc, argv, SERVER_PER_MESSAGE | SERVER_SPIN | SERVER_IDS | SERVER_TIMEOUTS,
+                 &options);
+    const weft_protocol protocol = {
+        .on_open = options.flags & SERVER_IDS ? take_id : NULL,
+        .on_data = options.per_message > 0 ? echo_per_message : echo,
+        .idle_timeout_ns = options.flags & SERVER_TIMEOUTS ? minute_ns : 0,
+    };
+
+    weft_runtime_options runtime_options = {.workers = options.workers,
+                                            .flags = options.flags & SERVER_SPIN ? WEFT_SPIN : 0};
     weft_listen_options listen_options = {.backlog = options.backlog};
     weft_runtime *rt = NULL;
     weft_listener *listener = NULL;
     server_check(weft_runtime_create(&runtime_options, &rt), "weft_runtime_create");
-    server_check(weft_listen_with(rt, options.address_text, &listen_options,
-                                  options.per_message > 0 ? &per_message : &coalesced, &options,
-                                  &listener),
-                 "weft_listen_with");
+    server_check(
+        weft_listen_with(rt, options.address_text, &listen_options, &protocol, &options, &listener),
+        "weft_listen_with");
     server_check(weft_runtime_stop_on(rt, SIGTERM), "weft_runtime_stop_on");
     server_check(weft_runtime_stop_on(rt, SIGINT), "weft_runtime_stop_on");
     if (options.idle_thread)

@@ -20,6 +20,7 @@ enum {
     OPT_EDGE,
     OPT_TRY_WRITE,
     OPT_PER_MESSAGE,
+    OPT_WITH,
     OPT_HELP,
 };
 
@@ -31,16 +32,26 @@ static const struct option long_options[] = {
     {"edge", no_argument, NULL, OPT_EDGE},
     {"try-write", no_argument, NULL, OPT_TRY_WRITE},
     {"per-message", required_argument, NULL, OPT_PER_MESSAGE},
+    {"with", required_argument, NULL, OPT_WITH},
     {"help", no_argument, NULL, OPT_HELP},
     {0},
 };
 
 static void print_help(const char *program, uint32_t extras) {
-    printf("usage: %s [--address HOST:PORT] [--workers N] [--backlog N] [--idle-thread]%s%s%s\n"
+    printf("usage: %s [--address HOST:PORT] [--workers N] [--backlog N] [--idle-thread]%s%s%s%s\n"
            "An echo server. Prints `listening on HOST:PORT`, ends on SIGTERM or SIGINT.\n",
            program, (extras & SERVER_EDGE) != 0 ? " [--edge]" : "",
            (extras & SERVER_TRY_WRITE) != 0 ? " [--try-write]" : "",
-           (extras & SERVER_PER_MESSAGE) != 0 ? " [--per-message BYTES]" : "");
+           (extras & SERVER_PER_MESSAGE) != 0 ? " [--per-message BYTES]" : "",
+           (extras & SERVER_SPIN) != 0 ? " [--with spin|ids|timeouts]..." : "");
+}
+
+static uint32_t feature(const char *name) {
+    if (strcmp(name, "spin") == 0)
+        return SERVER_SPIN;
+    if (strcmp(name, "ids") == 0)
+        return SERVER_IDS;
+    return strcmp(name, "timeouts") == 0 ? SERVER_TIMEOUTS : 0;
 }
 
 static int apply(server_options *o, int option, const char *value, uint32_t extras) {
@@ -65,6 +76,7 @@ static int apply(server_options *o, int option, const char *value, uint32_t extr
         r = cli_number(value, 1, SERVER_SCRATCH, &number);
         o->per_message = (size_t)number;
         return (extras & SERVER_PER_MESSAGE) != 0 ? r : -EINVAL;
+    case OPT_WITH: o->flags |= feature(value); return (extras & feature(value)) != 0 ? 0 : -EINVAL;
     default: return -EINVAL;
     }
 }

@@ -17,7 +17,15 @@ enum {
 };
 
 /* The options that only some servers have. */
-enum { SERVER_EDGE = 1u << 0, SERVER_TRY_WRITE = 1u << 1, SERVER_PER_MESSAGE = 1u << 2 };
+enum {
+    SERVER_EDGE = 1u << 0,
+    SERVER_TRY_WRITE = 1u << 1,
+    SERVER_PER_MESSAGE = 1u << 2,
+    /* --with spin, ids, timeouts: weft's */
+    SERVER_SPIN = 1u << 3,
+    SERVER_IDS = 1u << 4,
+    SERVER_TIMEOUTS = 1u << 5,
+};
 
 typedef struct server_options {
     const char *address_text;
@@ -25,7 +33,7 @@ typedef struct server_options {
     unsigned workers;
     int backlog;
     size_t per_message; /* 0: coalesce; else bytes per write */
-    uint32_t flags;     /* SERVER_EDGE, SERVER_TRY_WRITE */
+    uint32_t flags;     /* SERVER_EDGE, ... */
     bool idle_thread;
 } server_options;
 

@@ -1,0 +1,90 @@
+/* What crosses threads and sockets: weft, libuv, and the system calls by themselves.
+ *
+ * weft-flow wakeups [ROUNDS]     two threads that wake each other
+ * weft-flow transfer [ROUNDS]    16 MiB at a time: copied, lent, from a file
+ * weft-flow sends [ROUNDS]       messages from foreign threads to one connection
+ * weft-flow moves [ROUNDS]       streams that go to another worker and back */
+#include "flow/flow.h"
+
+#include "common/cli.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+enum { RECEIVE_BYTES = 256 << 10 };
+
+static cpu_set_t allowed;
+
+void flow_pin(unsigned number) {
+    cpu_set_t chosen;
+    for (size_t cpu = 0, left = number + 1; cpu < CPU_SETSIZE && left > 0; cpu++)
+        if (CPU_ISSET(cpu, &allowed)) {
+            CPU_ZERO(&chosen);
+            CPU_SET(cpu, &chosen);
+            left--;
+        }
+    must_call("sched_setaffinity", sched_setaffinity(0, sizeof chosen, &chosen));
+}
+
+int flow_connect(void (*peer)(int socket, const void *arg), const void *arg) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    const int on = 1;
+    int listener = must_call("socket", socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    must_call("TCP_NODELAY", setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
+    must_call("bind", bind(listener, (const struct sockaddr *)&address, size));
+    must_call("listen", listen(listener, 1));
+    must_call("getsockname", getsockname(listener, (struct sockaddr *)&address, &size));
+    if (must_call("fork", fork()) == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        flow_pin(1);
+        int fd = must_call("socket", socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        must_call("connect", connect(fd, (const struct sockaddr *)&address, size));
+        peer(fd, arg);
+        _exit(EXIT_SUCCESS);
+    }
+    int fd = must_call("accept4", accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    close(listener);
+    return fd;
+}
+
+void flow_receive(int socket, size_t bytes) {
+    static char buffer[RECEIVE_BYTES];
+    while (bytes > 0) {
+        ssize_t n = must_call("recv", (int)recv(socket, buffer, sizeof buffer, 0));
+        must("more bytes", n > 0 && (size_t)n <= bytes ? 0 : -EPROTO);
+        bytes -= (size_t)n;
+    }
+}
+
+static const struct {
+    const char *name;
+    void (*table)(unsigned rounds);
+    unsigned rounds;
+} contests[] = {
+    {"wakeups", table_of_wakeups, 61},
+    {"transfer", table_of_transfers, 31},
+    {"sends", table_of_sends, 11},
+    {"moves", table_of_moves, 9},
+};
+
+int main(int argc, char **argv) {
+    uint64_t rounds = 0;
+    bool usable = argc == 2 || (argc == 3 && cli_number(argv[2], 1, ROUNDS_MAX, &rounds) == 0);
+    must_call("sched_getaffinity", sched_getaffinity(0, sizeof allowed, &allowed));
+    for (unsigned i = 0; usable && i < sizeof contests / sizeof contests[0]; i++)
+        if (strcmp(argv[1], contests[i].name) == 0) {
+            contests[i].table(rounds ? (unsigned)rounds : contests[i].rounds);
+            return EXIT_SUCCESS;
+        }
+    fprintf(stderr, "usage: weft-flow wakeups|transfer|sends|moves [ROUNDS]\n");
+    return EXIT_FAILURE;
+}
