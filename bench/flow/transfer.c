@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <weft.h>
 
-enum { BYTES = 16 << 20, REQUESTS = 8 };
+enum { BYTES = 16 << 20, REQUESTS = 16 };
 
 static int file_fd;     /* of BYTES, in memory */
 static uint8_t *memory; /* as many */
