@@ -156,14 +156,14 @@ figure_accept() {
     "$bench/weft-accept"
 }
 
-all="echo pipeline instructions syscalls posts queues timers directory memory signals spawn exits http redis accept"
-all="echo pipeline instructions syscalls posts wakeups sends moves transfer queues timers directory memory signals spawn exits"
+all="echo pipeline instructions syscalls posts wakeups sends moves transfer queues timers directory memory"
+all="$all signals spawn exits http redis accept"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2086 # a list of words
 [ $# -gt 0 ] || set -- $all
 for figure in "$@"; do
-    case " $all " in
+    case " $(echo "$all" | tr "\n" " ") " in
     *" $figure "*) ;;
     *)
         echo "no figure named $figure; there are: $all" >&2
