@@ -163,7 +163,7 @@ trap 'rm -rf "$work"' EXIT
 # shellcheck disable=SC2086 # a list of words
 [ $# -gt 0 ] || set -- $all
 for figure in "$@"; do
-    case " $(echo "$all" | tr "\n" " ") " in
+    case " $all " in
     *" $figure "*) ;;
     *)
         echo "no figure named $figure; there are: $all" >&2
