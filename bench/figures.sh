@@ -1,6 +1,6 @@
 #!/bin/sh
 # The figures of README and docs, each by its name: ./run figures NAME...
-# Without a name: all of them, about a quarter of an hour.
+# Without a name: all of them, about twenty minutes.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=$1

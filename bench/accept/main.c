@@ -1,6 +1,6 @@
 /* How connections get to workers: a shared listening fd, SO_REUSEPORT, one acceptor; weft.
  *
- * weft-accept [ROUNDS]   64 long-lived connections, a stuck worker, and churn, with 2 and 4 workers */
+ * weft-accept [ROUNDS]   64 long-lived connections, a stuck worker, and churn; 2 and 4 workers */
 #include "accept/accept.h"
 #include "common/apart.h"
 #include "common/cli.h"

@@ -14,8 +14,9 @@
 #include "net/inner.h"
 
 enum { HANDED, TAKEN, RECLAIMED };
-/* A connection taken back from a worker that only waited for a CPU stays on the wrong one for as long
- * as it lives, and one that is not taken back from a stuck worker waits (docs/decisions/006). */
+/* A connection taken back from a worker that only waited for a CPU stays on the wrong one for as
+ * long as it lives, and one that is not taken back from a stuck worker waits
+ * (docs/decisions/006). */
 #define RECLAIM_NS (50 * UINT64_C(1000000))
 
 struct handover {

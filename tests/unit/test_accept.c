@@ -232,8 +232,8 @@ WTEST(accept, max_streams_holds_under_a_storm) {
 
 /* --- where they end up ------------------------------------------------------------------------ */
 
-/* A worker that gets no CPU for 50 ms is one that is stuck: what was handed over to it is taken back,
- * and the others get more. On a busy machine this happens, and is right, but it is not what the tests
+/* A worker that gets no CPU for 50 ms counts as stuck: what was handed over to it is taken back, and
+ * the others get more. On a busy machine this happens, and is right, but it is not what the tests
  * of even spreading are about: they let no time pass. Before the workers begin. */
 static void stop_the_clock(void) {
     clock_test_ns = WEFT_SEC(1000);
@@ -300,8 +300,8 @@ WTEST(accept, all_at_once_they_spread_evenly) {
         spread_at_once(worker_counts[i]);
 }
 
-/* All but worker 0 are in a callback. What it hands over counts from then on as the others': it does
- * not go to one of them because nothing has arrived there yet. */
+/* All but worker 0 are in a callback. What it hands over counts as the others' from then on: no one
+ * gets more because nothing has arrived there yet. */
 static void deal_out(unsigned workers) {
     const unsigned share = SPREAD / workers;
     struct net n = net_start(workers, &echo);
@@ -365,7 +365,7 @@ WTEST(accept, they_even_out_what_left) {
     net_end(&n);
 }
 
-/* --- a worker that is stuck in a callback ------------------------------------------------------ */
+/* --- a worker that is stuck in a callback ----------------------------------------------------- */
 
 static void serve_beside(struct net *n, unsigned held, int clients) {
     int fds[60];
