@@ -232,15 +232,15 @@ WTEST(accept, max_streams_holds_under_a_storm) {
 
 /* --- where they end up ------------------------------------------------------------------------ */
 
-/* A worker that gets no CPU for 50 ms counts as stuck: what was handed over to it is taken back, and
- * the others get more. On a busy machine this happens, and is right, but it is not what the tests
+/* A worker that gets no CPU for 50 ms counts as stuck: what was handed over to it is taken back,
+ * and the others get more. On a busy machine this happens, and is right, but it is not what the tests
  * of even spreading are about: they let no time pass. Before the workers begin. */
 static void stop_the_clock(void) {
     clock_test_ns = WEFT_SEC(1000);
 }
 
 /* Whoever accepts, and in whatever order: with 2, 4, 8 workers, one connection at a time never ends
- * up further apart than this (0, 2, 4, by going through the orders). */
+ * up further apart than this (0, 2, 4, by a search of the orders). */
 enum { SPREAD = 64, A_FEW = 4 };
 static const unsigned worker_counts[] = {2, 4, 8};
 
