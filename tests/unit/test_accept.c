@@ -233,8 +233,8 @@ WTEST(accept, max_streams_holds_under_a_storm) {
 /* --- where they end up ------------------------------------------------------------------------ */
 
 /* A worker that gets no CPU for 50 ms counts as stuck: what was handed over to it is taken back,
- * and the others get more. On a busy machine this happens, and is right, but it is not what the tests
- * of even spreading are about: they let no time pass. Before the workers begin. */
+ * and the others get more. On a busy machine this happens, and is right, but it is not what the
+ * tests of even spreading are about: they let no time pass. Before the workers begin. */
 static void stop_the_clock(void) {
     clock_test_ns = WEFT_SEC(1000);
 }
