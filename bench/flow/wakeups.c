@@ -137,14 +137,14 @@ static void note_spins(const struct end *ends, enum way way) {
 }
 
 static double weft_run(const void *arg, enum way way) {
-    static const uint32_t flags[WAYS] = {0, WEFT_NO_SPIN, WEFT_SPIN};
+    static const uint32_t spin[WAYS] = {WEFT_SPIN_AUTO, WEFT_SPIN_NEVER, WEFT_SPIN_ALWAYS};
     struct load load = *(const struct load *)arg;
-    const weft_runtime_options options = {
-        .workers = 2, .flags = flags[way], .on_worker_start = weft_pin, .arg = &load};
+    const weft_runtime_options options = {.workers = 2, .on_worker_start = weft_pin, .arg = &load};
     struct trips trips = {0};
     struct end ends[2];
     weft_runtime *rt = NULL;
     must("weft_runtime_create", weft_runtime_create(&options, &rt));
+    must("weft_runtime_set_spin", weft_runtime_set_spin(rt, spin[way]));
     for (unsigned i = 0; i < 2; i++)
         ends[i] = (struct end){
             .task.run = weft_woken, .other = &ends[1 - i], .worker = weft_runtime_worker(rt, i)};
@@ -169,7 +169,7 @@ static double weft_spinning(const void *arg) {
 }
 
 static void print_spun(void) {
-    static const char *const names[WAYS] = {"by default", "WEFT_NO_SPIN", "WEFT_SPIN"};
+    static const char *const names[WAYS] = {"by default", "WEFT_SPIN_NEVER", "WEFT_SPIN_ALWAYS"};
     for (int way = 0; way < WAYS; way++)
         printf("  %s: %llu spins in %llu round trips, %llu found work\n", names[way],
                (unsigned long long)spun[way].spins, (unsigned long long)spun[way].trips,
@@ -233,7 +233,7 @@ void table_of_wakeups(unsigned rounds) {
         {"libuv, uv_async", libuv},
 #endif
         {"weft, by default", weft_by_default},
-        {"weft, WEFT_SPIN", weft_spinning},
+        {"weft, spinning", weft_spinning},
     };
     spun = apart_shared(WAYS * sizeof *spun);
     for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++) {

@@ -39,12 +39,13 @@ int main(int argc, char **argv) {
         .idle_timeout_ns = options.flags & SERVER_TIMEOUTS ? minute_ns : 0,
     };
 
-    weft_runtime_options runtime_options = {.workers = options.workers,
-                                            .flags = options.flags & SERVER_SPIN ? WEFT_SPIN : 0};
+    weft_runtime_options runtime_options = {.workers = options.workers};
     weft_listen_options listen_options = {.backlog = options.backlog};
     weft_runtime *rt = NULL;
     weft_listener *listener = NULL;
     server_check(weft_runtime_create(&runtime_options, &rt), "weft_runtime_create");
+    if (options.flags & SERVER_SPIN)
+        server_check(weft_runtime_set_spin(rt, WEFT_SPIN_ALWAYS), "weft_runtime_set_spin");
     server_check(
         weft_listen_with(rt, options.address_text, &listen_options, &protocol, &options, &listener),
         "weft_listen_with");

@@ -31,17 +31,20 @@ WEFT_BEGIN_DECLS
 /* weft_runtime_options.flags */
 enum {
     WEFT_PIN_WORKERS = 1u << 0, /* tie each worker to one of the CPUs this process may run on */
-    WEFT_SPIN        = 1u << 8, /* look for work before sleeping, also where no CPUs seem spare */
-    WEFT_NO_SPIN     = 1u << 9, /* never; without either, where this process may use at least two
-                                   CPUs more (sched_getaffinity(2), cgroups(7)) than it has workers.
-                                   A worker that finds nothing, or is preempted, looks less often */
+};
+
+/* weft_runtime_set_spin() */
+enum {
+    WEFT_SPIN_AUTO = 0, /* where this process may use at least two CPUs more than it has workers */
+    WEFT_SPIN_ALWAYS = 1,
+    WEFT_SPIN_NEVER  = 2,
 };
 
 /* All zero means the defaults. */
 typedef struct weft_runtime_options {
     unsigned workers;    /* 0: one per CPU this process may run on (sched_getaffinity(2)); at most
                              1024 */
-    uint32_t flags;      /* WEFT_PIN_WORKERS, WEFT_SPIN or WEFT_NO_SPIN */
+    uint32_t flags;      /* WEFT_PIN_WORKERS */
     const int *signals;  /* zero-terminated numbers this runtime will watch; create blocks exactly
                              these in the calling thread and leaves them blocked. NULL: none */
     uint64_t stall_ns;   /* a callback running longer is reported in the log and counted in
@@ -85,6 +88,21 @@ WEFT_API int weft_runtime_create(const weft_runtime_options *options, weft_runti
  * See:     pthread_join(3).
  */
 WEFT_API void weft_runtime_destroy(weft_runtime *rt);
+
+/* Whether workers look for work, for at most 30 us, before they sleep: a post then reaches one in a
+ * fraction of what waking it takes, at the cost of CPU time. A worker that finds nothing, or that is
+ * preempted, looks less and less often. WEFT_SPIN_AUTO, the default, decides by the CPUs that this
+ * process may use and by the limits of its control groups, as they are when the runtime is created.
+ * See weft_stats.spins.
+ *
+ * Thread:  any, before the start.
+ * Returns: 0, or
+ *          -EINVAL  rt is NULL, or spin is none of these
+ *          -EALREADY  the runtime has started, or ended
+ *          -EPERM   in a forked child
+ * See:     sched_getaffinity(2), cgroups(7).
+ */
+WEFT_API int weft_runtime_set_spin(weft_runtime *rt, uint32_t spin);
 
 /* Takes a reference, for a foreign thread or a signal handler that may outlive the owner: with one,
  * a post after the end is refused with -ESHUTDOWN, never unsafe. It does not keep the runtime

@@ -224,6 +224,13 @@ static void failed(weft_stream *s) {
     stream_end(s, s->flags & STREAM_LINGER ? 0 : -error);
 }
 
+/* What is to be shown again comes first: received behind it, more would be kept than a protocol
+ * that pauses after each message consumes. */
+static bool left_over_is_due(const weft_stream *s) {
+    const uint32_t due = STREAM_SHOW | STREAM_KEPT;
+    return (s->flags & due) == due && !MUTANT("net-left-over-later");
+}
+
 OUT_OF_LINE static void ready_slowly(weft_stream *s, uint32_t epoll_events) {
     if (s->flags & STREAM_MOVING)
         return; /* it is said again where the stream goes */
@@ -252,7 +259,7 @@ OUT_OF_LINE static void ready_slowly(weft_stream *s, uint32_t epoll_events) {
     if (epoll_events & (EPOLLIN | EPOLLHUP)) {
         if (s->flags & STREAM_LINGER)
             discard(s);
-        else if (stream_may_read(s))
+        else if (stream_may_read(s) && !left_over_is_due(s))
             receive(s);
     }
     stream_settle(s);

@@ -126,8 +126,11 @@ void mailbox_note_limits(weft_stream *s) {
 
 void mailbox_note_unsent(weft_stream *s) {
     struct mailbox *m = mailbox_of(s);
+    /* Half of all numbers is more than any limit, and adds to any other without wrapping. */
+    const size_t no_more = SIZE_MAX / 2;
+    bool refuses = s->flags & STREAM_REFUSED && !MUTANT("mailbox-refusal-unseen");
     if (m)
-        atom_store(&m->unsent, output_held(s), relaxed);
+        atom_store(&m->unsent, refuses ? no_more : output_held(s), relaxed);
 }
 
 /* What is on its way elsewhere, or not open yet, or has ended, reads no more for now. */
@@ -217,7 +220,8 @@ static weft_stream *at_hand(struct mailbox *m) {
 static int send_at_hand(weft_stream *s, const void *data, size_t len) {
     if (s->flags & (STREAM_CLOSING | STREAM_SHUT))
         return 0;
-    return output_has_room(s, len) ? weft_stream_write(s, data, len) : -ENOBUFS;
+    bool refused = (s->flags & STREAM_REFUSED) || !output_fits(s, len);
+    return refused ? -ENOBUFS : weft_stream_write(s, data, len);
 }
 
 int weft_send(weft_runtime *rt, weft_stream_id id, const void *data, size_t len) {
@@ -291,13 +295,14 @@ static bool write_message(weft_stream *s, struct message *message) {
     return false;
 }
 
-/* The sender was told that it fits, and must not be lied to: where it does not, the stream ends. */
+/* The sender was told that it fits, and must not be lied to: where it does not, the stream ends.
+ * That a write of the stream's own was refused meanwhile is no reason. */
 static void send_message(weft_stream *s, struct message *message) {
     if (s->flags & (STREAM_CLOSING | STREAM_ENDED | STREAM_SHUT)) {
         message_free(message);
         return;
     }
-    if (!output_has_room(s, message->piece.length)) {
+    if (!output_fits(s, message->piece.length)) {
         if (!MUTANT("mailbox-hole"))
             stream_end(s, -ENOBUFS);
         message_free(message);

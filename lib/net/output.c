@@ -199,6 +199,7 @@ int output_refuse(weft_stream *s, int error) {
         return error;
     }
     s->flags |= MUTANT("net-refused-hole") ? STREAM_DRAIN : STREAM_REFUSED | STREAM_DRAIN;
+    mailbox_note_unsent(s);
     if (output_is_below_mark(s))
         stream_service_later(s);
     return error;
@@ -215,17 +216,16 @@ static int writable(weft_stream *s) {
     return s->flags & STREAM_REFUSED ? -ENOBUFS : 0;
 }
 
-bool output_has_room(weft_stream *s, size_t length) {
+bool output_fits(weft_stream *s, size_t length) {
     size_t most = stream_max_pending(s);
-    return (s->flags & STREAM_REFUSED) == 0 && length <= most &&
-           pending_in_memory(s) <= most - length;
+    return length <= most && pending_in_memory(s) <= most - length;
 }
 
 int output_admit(weft_stream *s, size_t length) {
     int r = writable(s);
     if (r < 0 || length == 0)
         return r;
-    return output_has_room(s, length) ? 0 : output_refuse(s, -ENOBUFS);
+    return output_fits(s, length) ? 0 : output_refuse(s, -ENOBUFS);
 }
 
 static bool gathers(const weft_stream *s) {

@@ -304,6 +304,7 @@ void streams_flush(struct net_worker *net) {
 static void tell_drain(weft_stream *s) {
     s->flags &=
         ~(uint32_t)(MUTANT("net-drain-again") ? STREAM_REFUSED : STREAM_DRAIN | STREAM_REFUSED);
+    mailbox_note_unsent(s);
     if (!s->protocol->on_drain || (s->flags & STREAM_CLOSING))
         return;
     stream_enter(s, (uintptr_t)s->protocol->on_drain);

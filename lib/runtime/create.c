@@ -7,9 +7,7 @@ enum { WORKERS_MAX = 1024 };
 #define GRACE_DEFAULT_NS NSEC_PER_SEC
 
 static int options_check(const weft_runtime_options *o) {
-    const uint32_t known = WEFT_PIN_WORKERS | WEFT_SPIN | WEFT_NO_SPIN;
-    const uint32_t contrary = WEFT_SPIN | WEFT_NO_SPIN;
-    if (o->workers > WORKERS_MAX || (o->flags & ~known) || (o->flags & contrary) == contrary)
+    if (o->workers > WORKERS_MAX || (o->flags & ~(uint32_t)WEFT_PIN_WORKERS))
         return -EINVAL;
     return is_all_zero(o->reserved) ? 0 : -EINVAL;
 }
@@ -47,13 +45,14 @@ static void assign_cpus(weft_runtime *rt, const cpu_set_t *set, size_t size) {
 
 /* May workers spin? The sentinel, the reclaimer and the program's own threads need a CPU as well,
  * so one more than there are workers is not yet one to spare. */
-static bool cpus_are_spare(uint32_t flags, unsigned cpus, unsigned workers) {
-    if (flags & (WEFT_SPIN | WEFT_NO_SPIN))
-        return (flags & WEFT_SPIN) != 0;
-    if (cpus < workers + 2)
-        return false;
-    unsigned quota = cpu_quota();
-    return quota >= workers + 2;
+static bool cpus_are_spare(unsigned cpus, unsigned workers) {
+    return cpus >= workers + 2 && cpu_quota() >= workers + 2;
+}
+
+static void set_spin(weft_runtime *rt, uint32_t spin) {
+    bool may = spin == WEFT_SPIN_AUTO ? rt->cpus_are_spare : spin == WEFT_SPIN_ALWAYS;
+    for (unsigned i = 0; i < rt->worker_count; i++)
+        worker_set_spin(rt->workers[i], may);
 }
 
 static int memory_quarter(size_t *ret_bytes) {
@@ -159,9 +158,8 @@ static int runtime_build(const weft_runtime_options *o, const cpu_set_t *cpus, s
     r = workers_create(rt);
     if (r < 0)
         goto workers_failed;
-    if (cpus_are_spare(o->flags, (unsigned)CPU_COUNT_S(cpus_size, cpus), worker_count))
-        for (unsigned i = 0; i < worker_count; i++)
-            worker_spin_allow(rt->workers[i]);
+    rt->cpus_are_spare = cpus_are_spare((unsigned)CPU_COUNT_S(cpus_size, cpus), worker_count);
+    set_spin(rt, WEFT_SPIN_AUTO);
     r = signals_create(rt, o->signals); /* last: it is what others can see */
     if (r < 0)
         goto signals_failed;
@@ -197,6 +195,19 @@ int weft_runtime_create(const weft_runtime_options *options, weft_runtime **ret_
     r = runtime_build(o, cpus, cpus_size, o->workers ? o->workers : automatic, ret_runtime);
     mem_free(cpus, cpus_size);
     return r;
+}
+
+int weft_runtime_set_spin(weft_runtime *rt, uint32_t spin) {
+    if (!rt || spin > WEFT_SPIN_NEVER)
+        return -EINVAL;
+    if (process_is_forked())
+        return -EPERM;
+    lock_take(&rt->lock);
+    bool created = atom_load(&rt->phase, relaxed) == RUNTIME_CREATED;
+    if (created)
+        set_spin(rt, spin);
+    lock_drop(&rt->lock);
+    return created ? 0 : -EALREADY;
 }
 
 weft_runtime *weft_runtime_ref(weft_runtime *rt) {

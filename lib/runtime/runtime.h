@@ -108,6 +108,7 @@ struct weft_runtime {
     /* Immutable after create. */
     unsigned worker_count;
     uint32_t flags;
+    bool cpus_are_spare; /* more than the workers need */
     uint64_t grace_ns;
     size_t max_buffered;
     void (*on_worker_start)(weft_worker *w, void *arg);

@@ -22,8 +22,8 @@ enum {
     SHARED_MAX = 1 << 16,
 };
 
-void worker_spin_allow(weft_worker *w) {
-    w->spin.is_allowed = true;
+void worker_set_spin(weft_worker *w, bool may) {
+    w->spin.is_allowed = may;
     w->spin.shared_next = SHARED_MIN;
 }
 

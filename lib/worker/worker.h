@@ -143,8 +143,8 @@ struct weft_worker {
 int worker_create(weft_runtime *runtime, unsigned index, const struct worker_host *host,
                   weft_worker **ret_worker);
 
-/* Before its thread runs: it may look for work where it would sleep. */
-void worker_spin_allow(weft_worker *w);
+/* Before its thread runs: may it look for work where it would sleep? */
+void worker_set_spin(weft_worker *w, bool may);
 
 /* After worker_run() has returned, or instead of it (then accepted tasks run here). */
 void worker_destroy(weft_worker *w);

@@ -74,16 +74,15 @@ static void adopt(weft_task *task) {
 }
 
 static void set_up(void) {
-    const weft_runtime_options options = {.workers = WORKERS,
-                                          .flags = WEFT_NO_SPIN,
-                                          .grace_ns = WEFT_FOREVER,
-                                          .stall_ns = WEFT_FOREVER};
+    const weft_runtime_options options = {
+        .workers = WORKERS, .grace_ns = WEFT_FOREVER, .stall_ns = WEFT_FOREVER};
     static const char *const names[] = {"worker-0", "worker-1", "worker-2"};
     memset(&s, 0, sizeof s);
     if (weft_runtime_create(&options, &s.rt) < 0 ||
         socketpair(AF_UNIX, SOCK_STREAM, 0, s.fds) < 0 ||
         socketpair(AF_UNIX, SOCK_STREAM, 0, s.other) < 0)
         abort();
+    (void)weft_runtime_set_spin(s.rt, WEFT_SPIN_NEVER);
     /* Their ends are seen at once, so that a close does not wait for them. */
     (void)shutdown(s.fds[1], SHUT_WR);
     (void)shutdown(s.other[1], SHUT_WR);

@@ -32,14 +32,12 @@ static void run_sentinel(void *arg) {
 }
 
 static void set_up(const int *numbers, uint64_t stall_ns) {
-    const weft_runtime_options options = {.workers = WORKERS,
-                                          .flags = WEFT_NO_SPIN,
-                                          .grace_ns = WEFT_FOREVER,
-                                          .stall_ns = stall_ns,
-                                          .signals = numbers};
+    const weft_runtime_options options = {
+        .workers = WORKERS, .grace_ns = WEFT_FOREVER, .stall_ns = stall_ns, .signals = numbers};
     s.ended = 0;
     if (weft_runtime_create(&options, &s.rt) < 0)
         abort();
+    (void)weft_runtime_set_spin(s.rt, WEFT_SPIN_NEVER);
     sched_spawn("worker-0", run_worker, weft_runtime_worker(s.rt, 0));
     sched_spawn("worker-1", run_worker, weft_runtime_worker(s.rt, 1));
 }

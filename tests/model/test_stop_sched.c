@@ -80,13 +80,13 @@ static void ask_stop(void *arg) {
 }
 
 static void set_up(void) {
-    const weft_runtime_options options = {
-        .workers = WORKERS, .flags = WEFT_NO_SPIN, .grace_ns = WEFT_FOREVER};
+    const weft_runtime_options options = {.workers = WORKERS, .grace_ns = WEFT_FOREVER};
     memset(&s, 0, sizeof s);
     for (unsigned i = 0; i < POSTERS * EACH; i++)
         s.items[i / EACH][i % EACH].result = -ESHUTDOWN; /* until posted */
     if (weft_runtime_create(&options, &s.rt) < 0)
         abort();
+    (void)weft_runtime_set_spin(s.rt, WEFT_SPIN_NEVER);
 }
 
 static const char *nothing_lost(void) {

@@ -11,10 +11,8 @@
  * asked to. */
 weft_runtime *rt_create_with(const weft_runtime_options *options) {
     weft_runtime *rt = NULL;
-    weft_runtime_options calm = options ? *options : (weft_runtime_options){.workers = 0};
-    if ((calm.flags & WEFT_SPIN) == 0)
-        calm.flags |= WEFT_NO_SPIN;
-    CHECK_EQ(weft_runtime_create(&calm, &rt), 0);
+    CHECK_EQ(weft_runtime_create(options, &rt), 0);
+    CHECK_EQ(weft_runtime_set_spin(rt, WEFT_SPIN_NEVER), 0);
     CHECK(rt != NULL);
     return rt;
 }

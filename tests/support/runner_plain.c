@@ -1,6 +1,6 @@
-/* The plain runner: every test in a forked child, one after the other.
+/* The plain runner: every test in a forked child, one after the other or some at a time.
  *
- *   unit-plain [--list] [--no-fork] [suite/name ...]     a filter may end in '*'
+ *   unit-plain [--list] [--no-fork] [--jobs=N] [suite/name ...]     a filter may end in '*'
  *
  * Exit status 0 when all passed and at least one ran. */
 #include "wtest.h"
@@ -54,56 +54,94 @@ static bool is_chosen(const struct wtest_case *test, int count, char **filters) 
     return count == 0;
 }
 
-static int run_in_child(const struct wtest_case *test) {
+static int passed, failed, skipped;
+
+static void tell(const struct wtest_case *test, int status) {
+    passed += status == 0;
+    skipped += status == EXIT_SKIPPED;
+    failed += status != 0 && status != EXIT_SKIPPED;
+    printf("%s %s/%s\n",
+           status == 0              ? "ok  "
+           : status == EXIT_SKIPPED ? "skip"
+                                    : "FAIL",
+           test->suite, test->name);
+    fflush(stdout);
+}
+
+enum { JOBS_MAX = 64 };
+
+static struct {
+    pid_t pid;
+    const struct wtest_case *test;
+} running[JOBS_MAX];
+static int running_count;
+
+static void begin_in_child(const struct wtest_case *test) {
     fflush(stdout);
     fflush(stderr);
     pid_t pid = fork();
-    if (pid < 0)
-        return EXIT_FAILED;
     if (pid == 0) {
         alarm(WTEST_TIMEOUT_S * wtest_slowdown());
         test->fn();
         exit(0); /* not _exit: the leak checker runs here */
     }
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0)
-        ;
-    if (WIFEXITED(status))
-        return WEXITSTATUS(status);
-    printf("  ended by %s\n",
-           WTERMSIG(status) == SIGALRM ? "timeout" : strsignal(WTERMSIG(status)));
-    return EXIT_FAILED;
+    if (pid < 0) {
+        tell(test, EXIT_FAILED);
+        return;
+    }
+    running[running_count].pid = pid;
+    running[running_count++].test = test;
+}
+
+static void await_one(void) {
+    int status = 0, i = 0;
+    pid_t pid = wait(&status);
+    while (i < running_count && running[i].pid != pid)
+        i++;
+    if (i == running_count)
+        return;
+    if (!WIFEXITED(status))
+        printf("  ended by %s\n",
+               WTERMSIG(status) == SIGALRM ? "timeout" : strsignal(WTERMSIG(status)));
+    tell(running[i].test, WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED);
+    running[i] = running[--running_count];
+}
+
+static void list_all(void) {
+    for (struct wtest_case *t = cases; t; t = t->next)
+        printf("%s/%s\n", t->suite, t->name);
+}
+
+static void run_all(int jobs, int filter_count, char **filters) {
+    for (struct wtest_case *t = cases; t; t = t->next) {
+        if (!is_chosen(t, filter_count, filters))
+            continue;
+        if (jobs == 0) {
+            t->fn();
+            tell(t, 0);
+            continue;
+        }
+        begin_in_child(t);
+        if (running_count == jobs)
+            await_one();
+    }
+    while (running_count > 0)
+        await_one();
 }
 
 int main(int argc, char **argv) {
-    int first = 1, passed = 0, failed = 0, skipped = 0;
-    bool in_child = true;
+    int first = 1, jobs = 1;
     for (; first < argc && strncmp(argv[first], "--", 2) == 0; first++) {
         if (strcmp(argv[first], "--list") == 0) {
-            for (struct wtest_case *t = cases; t; t = t->next)
-                printf("%s/%s\n", t->suite, t->name);
+            list_all();
             return 0;
         }
-        in_child = strcmp(argv[first], "--no-fork") != 0;
+        if (strcmp(argv[first], "--no-fork") == 0)
+            jobs = 0;
+        if (strncmp(argv[first], "--jobs=", 7) == 0)
+            jobs = atoi(argv[first] + 7);
     }
-    for (struct wtest_case *t = cases; t; t = t->next) {
-        if (!is_chosen(t, argc - first, argv + first))
-            continue;
-        int status = 0;
-        if (in_child)
-            status = run_in_child(t);
-        else
-            t->fn();
-        passed += status == 0;
-        skipped += status == EXIT_SKIPPED;
-        failed += status != 0 && status != EXIT_SKIPPED;
-        printf("%s %s/%s\n",
-               status == 0              ? "ok  "
-               : status == EXIT_SKIPPED ? "skip"
-                                        : "FAIL",
-               t->suite, t->name);
-        fflush(stdout);
-    }
+    run_all(jobs < JOBS_MAX ? jobs : JOBS_MAX, argc - first, argv + first);
     printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
     return failed != 0 || passed == 0;
 }

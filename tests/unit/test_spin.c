@@ -23,11 +23,18 @@ WTEST(spin, is_off_where_no_cpu_is_spare) {
     rt_end(rt);
 }
 
-WTEST(spin, both_flags_are_a_contradiction) {
-    const weft_runtime_options options = {.workers = 1, .flags = WEFT_SPIN | WEFT_NO_SPIN};
-    weft_runtime *rt = NULL;
-    CHECK_EQ(weft_runtime_create(&options, &rt), -EINVAL);
-    CHECK(rt == NULL);
+WTEST(spin, is_set_before_the_start_or_not_at_all) {
+    weft_runtime *rt = rt_create(1);
+    CHECK_EQ(weft_runtime_set_spin(NULL, WEFT_SPIN_NEVER), -EINVAL);
+    CHECK_EQ(weft_runtime_set_spin(rt, WEFT_SPIN_NEVER + 1), -EINVAL);
+    CHECK_EQ(weft_runtime_set_spin(rt, WEFT_SPIN_AUTO), 0);
+    CHECK_EQ(weft_runtime_set_spin(rt, WEFT_SPIN_NEVER), 0);
+    CHECK_EQ(weft_runtime_start(rt), 0);
+    CHECK_EQ(weft_runtime_set_spin(rt, WEFT_SPIN_ALWAYS), -EALREADY);
+    for (int i = 0; i < 100; i++)
+        rt_call(weft_runtime_worker(rt, 0), nothing, NULL);
+    CHECK_EQ(rt_stats(weft_runtime_worker(rt, 0)).spins, 0);
+    rt_end(rt);
 }
 
 WTEST(spin, a_control_groups_limit_is_read) {
@@ -72,10 +79,10 @@ static int post_before_the_wait(enum os_call call) {
 }
 
 static weft_runtime *start_looking(unsigned posts) {
-    const weft_runtime_options options = {
-        .workers = 1, .flags = WEFT_SPIN, .stall_ns = WEFT_FOREVER};
+    const weft_runtime_options options = {.workers = 1, .stall_ns = WEFT_FOREVER};
     seam_call_fn = post_before_the_wait;
     weft_runtime *rt = rt_create_with(&options);
+    CHECK_EQ(weft_runtime_set_spin(rt, WEFT_SPIN_ALWAYS), 0);
     looking = weft_runtime_worker(rt, 0);
     atomic_store(&posts_left, posts);
     CHECK_EQ(weft_runtime_start(rt), 0);
@@ -105,8 +112,9 @@ WTEST(spin, who_is_preempted_stops_looking) {
 }
 
 WTEST(spin, looks_in_vain_become_rare) {
-    const weft_runtime_options options = {.workers = 1, .flags = WEFT_SPIN};
-    weft_runtime *rt = rt_start_with(&options);
+    weft_runtime *rt = rt_create(1);
+    CHECK_EQ(weft_runtime_set_spin(rt, WEFT_SPIN_ALWAYS), 0);
+    CHECK_EQ(weft_runtime_start(rt), 0);
     weft_worker *w = weft_runtime_worker(rt, 0);
     for (int i = 0; i < POSTS; i++) {
         rt_await_armed(w); /* it sleeps: it has found nothing */

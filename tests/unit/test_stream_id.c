@@ -269,6 +269,48 @@ WTEST(stream_id, what_is_unsent_counts_too) {
     net_end(&n);
 }
 
+static _Atomic bool blocked;
+
+static int sends_unless_blocked(enum os_call call) {
+    return atomic_load(&blocked) ? never_sends(call) : 0;
+}
+
+static size_t write_six_twice(weft_stream *s, const uint8_t *data, size_t len) {
+    (void)data;
+    NOTE_EQ(weft_stream_write(s, "abcdef", 6), 0);
+    note(NOTE_DATA, weft_stream_write(s, "abcdef", 6));
+    return len;
+}
+
+WTEST(stream_id, a_send_is_refused_while_the_stream_waits_for_on_drain_and_it_lives) {
+    static const weft_protocol patient = {.on_open = show_id,
+                                          .on_data = write_six_twice,
+                                          .on_drain = note_drain,
+                                          .on_close = note_close,
+                                          .high_water = SIZE_MAX,
+                                          .max_pending = 10};
+    weft_stream_id id;
+    seam_call_fn = sends_unless_blocked;
+    atomic_store(&blocked, true);
+    struct net n = net_start(1, &patient);
+    int fd = dial_known(&n, &id);
+    net_put(fd, "x", 1);
+    note_await(NOTE_DATA, 1);
+    CHECK_EQ(note_value(NOTE_DATA, 0), -ENOBUFS);
+    rt_turns(net_worker_at(&n, 0), 1);
+    CHECK_EQ(weft_send(n.runtime, id, "A", 1), -ENOBUFS);
+    rt_turns(net_worker_at(&n, 0), 2);
+    CHECK_EQ(note_count(NOTE_CLOSE), 0);
+    atomic_store(&blocked, false);
+    note_await(NOTE_DRAIN, 1);
+    net_expect(fd, "abcdef");
+    rt_turns(net_worker_at(&n, 0), 1);
+    CHECK_EQ(weft_send(n.runtime, id, "good", 4), 0);
+    net_expect(fd, "good");
+    close(fd);
+    net_end(&n);
+}
+
 /* It fitted when it was sent; then the stream itself wrote. */
 WTEST(stream_id, a_send_that_turns_out_too_much_closes_the_stream) {
     struct hold hold;
