@@ -131,7 +131,7 @@ def parse_arguments():
     parser.add_argument("--more", type=int, default=10, metavar="TIMES",
                         help="so many times as many requests when pipelined (%(default)s)")
     parser.add_argument("--keys", type=int, default=100000, help="(%(default)s)")
-    parser.add_argument("--rounds", type=int, default=9, help="(%(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="(%(default)s)")
     parser.add_argument("--build-dir",
                         default=os.path.join(compare.HERE, "../../build/release"))
     args = parser.parse_args()
