@@ -21,7 +21,8 @@ int weft_stream_fd(const weft_stream *s) {
         return -EINVAL;
     if (process_is_forked())
         return -EPERM;
-    return s->fd >= 0 ? s->fd : -EBADF;
+    int fd = plain_load(&s->fd);
+    return fd >= 0 ? fd : -EBADF;
 }
 
 static int name_of(const weft_stream *s, char *buffer, size_t size,

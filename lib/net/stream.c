@@ -245,7 +245,7 @@ static void close_socket(weft_stream *s) {
         socket_close_with_reset(s->fd);
     else
         os_close(s->fd);
-    s->fd = -1;
+    plain_store(&s->fd, -1); /* getters are for any thread */
 }
 
 /* on_close, then everything goes. Only from the two lists: no callback of s can be running. */
