@@ -1,6 +1,8 @@
 #include "net/chain.h"
 
-enum { BLOCK_MIN = 1 << 10, BLOCK_MAX = 64 << 10 }; /* with their headers */
+/* With their headers. Beyond BLOCK_MAX they are as large as the write, within a limit: allocators
+ * give back what is larger than some megabytes at once, and all its pages fault in anew. */
+enum { BLOCK_MIN = 1 << 10, BLOCK_MAX = 64 << 10, BLOCK_LIMIT = 1 << 20 };
 
 struct block {
     struct piece piece;
@@ -23,7 +25,7 @@ static struct block *block_create(struct net_worker *net, size_t length, const s
     while (size < BLOCK_MAX && size - sizeof(struct block) < length)
         size *= 2;
     if (size - sizeof(struct block) < length)
-        size = sizeof(struct block) + length;
+        size = sizeof(struct block) + (length < BLOCK_LIMIT ? length : BLOCK_LIMIT);
     struct block *b = spare_alloc(net, size);
     if (b)
         *b = (struct block){.piece = {.kind = &block_kind, .data = b->bytes},
@@ -83,30 +85,65 @@ static void link_last(struct output *out, struct piece *piece) {
     out->last = piece;
 }
 
-/* What the last block cannot hold goes into one new block, so that memory is asked for at most
- * once, before anything has changed. */
+/* Empty blocks for so many bytes, linked; nothing where there is no memory for all of them. */
+static struct piece *blocks_create(struct net_worker *net, size_t length, struct block *last) {
+    struct piece *first = NULL, **link = &first;
+    while (length > 0) {
+        struct block *b = block_create(net, length, last);
+        if (!b) {
+            while (first) {
+                struct piece *piece = first;
+                first = piece->next;
+                block_end(net, piece);
+            }
+            return NULL;
+        }
+        length -= length < b->capacity ? length : b->capacity;
+        *link = &b->piece;
+        link = &b->piece.next;
+        last = b;
+    }
+    return first;
+}
+
+/* Where the next bytes go: the last block, as long as it has room, then the first of the new. */
+struct filler {
+    struct output *out;
+    struct block *block;
+    struct piece *fresh;
+};
+
+static void fill(struct filler *f, const uint8_t *data, size_t length) {
+    while (length > 0) {
+        if (block_room(f->block) == 0) {
+            struct piece *piece = f->fresh;
+            f->fresh = piece->next;
+            link_last(f->out, piece);
+            f->block = container_of(piece, struct block, piece);
+        }
+        size_t room = block_room(f->block), part = length < room ? length : room;
+        block_fill(f->block, data, part);
+        data += part;
+        length -= part;
+    }
+}
+
+/* What the last block cannot hold goes into new ones, which are asked for before anything has
+ * changed. */
 int chain_write(weft_stream *s, const struct iovec *iov, int count, size_t total) {
     if (ensure_output(s) < 0)
         return -ENOMEM;
-    struct block *tail = tail_block(s->out), *fresh = NULL;
-    size_t room = block_room(tail);
+    struct filler f = {.out = s->out, .block = tail_block(s->out)};
+    size_t room = block_room(f.block);
     if (total > room) {
-        fresh = block_create(s->net, total - room, tail);
-        if (!fresh) {
+        f.fresh = blocks_create(s->net, total - room, f.block);
+        if (!f.fresh) {
             chain_drop_empty(s);
             return -ENOMEM;
         }
-        link_last(s->out, &fresh->piece);
     }
-    for (int i = 0; i < count; i++) {
-        const uint8_t *data = iov[i].iov_base;
-        size_t length = iov[i].iov_len, first = length < room ? length : room;
-        if (first > 0)
-            block_fill(tail, data, first);
-        if (length > first)
-            block_fill(fresh, data + first, length - first);
-        room -= first;
-    }
+    for (int i = 0; i < count; i++)
+        fill(&f, iov[i].iov_base, iov[i].iov_len);
     count_in(s, total, true);
     return 0;
 }
@@ -114,7 +151,7 @@ int chain_write(weft_stream *s, const struct iovec *iov, int count, size_t total
 int chain_write_first(weft_stream *s, const uint8_t *data, size_t length) {
     if (ensure_output(s) < 0)
         return -ENOMEM;
-    struct block *b = block_create(s->net, length, NULL);
+    struct block *b = block_create(s->net, length, NULL); /* within the worker's buffer */
     if (!b)
         return -ENOMEM;
     block_fill(b, data, length);

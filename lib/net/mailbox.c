@@ -37,10 +37,10 @@ static struct mailbox *mailbox_new(struct net_worker *net) {
     if (chunk == MAILBOX_CHUNKS)
         return NULL;
     if (!net->mailbox_chunks[chunk]) {
-        size_t size = chunk_length(chunk) * sizeof(struct mailbox);
-        net->mailbox_chunks[chunk] = mem_zalloc_aligned(_Alignof(struct mailbox), size);
-        if (!net->mailbox_chunks[chunk])
+        void *memory = NULL; /* zero, and taking no memory before it is used */
+        if (os_mmap_anonymous(chunk_length(chunk) * sizeof(struct mailbox), &memory) < 0)
             return NULL;
+        net->mailbox_chunks[chunk] = memory;
     }
     struct mailbox *m = &net->mailbox_chunks[chunk][offset];
     m->place = (uint64_t)net->worker->index << 32 | index;
@@ -76,8 +76,7 @@ void mailboxes_init(struct net_worker *net) {
 
 void mailboxes_release(struct net_worker *net) {
     for (unsigned chunk = 0; chunk < MAILBOX_CHUNKS && net->mailbox_chunks[chunk]; chunk++)
-        mem_free_aligned(net->mailbox_chunks[chunk], _Alignof(struct mailbox),
-                         chunk_length(chunk) * sizeof(struct mailbox));
+        os_munmap(net->mailbox_chunks[chunk], chunk_length(chunk) * sizeof(struct mailbox));
 }
 
 /* A stream's mailbox. */
