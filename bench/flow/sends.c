@@ -61,7 +61,7 @@ static double rate(void) {
     return MESSAGES / (*end - begin) / 1e6;
 }
 
-/* --- weft: by the stream's id ------------------------------------------------------------------- */
+/* --- weft: by the stream's id ----------------------------------------------------------------- */
 
 static weft_runtime *runtime;
 static weft_stream_id id;
@@ -104,7 +104,7 @@ static double by_weft(const void *arg) {
     return rate();
 }
 
-/* --- libuv: a list under a mutex, one uv_async_send per list that the loop takes ---------------- */
+/* --- libuv: a list under a mutex, one uv_async_send per list that the loop takes -------------- */
 
 #ifdef WEFT_BENCH_UV
 struct message {

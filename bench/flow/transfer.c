@@ -46,7 +46,7 @@ static double cpu_seconds(void) {
            (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
 }
 
-/* --- by hand: as much as the kernel takes, and on when the socket is writable ------------------- */
+/* --- by hand: as much as the kernel takes, and on when the socket is writable ----------------- */
 
 typedef ssize_t push_fn(off_t from, size_t length);
 
@@ -132,7 +132,7 @@ static void serve_by_weft(size_t (*on_data)(weft_stream *, const uint8_t *, size
     weft_runtime_destroy(rt);
 }
 
-/* --- the table: of rates, then of CPU time ------------------------------------------------------ */
+/* --- the table: of rates, then of CPU time ---------------------------------------------------- */
 
 static double run(const void *wants_cpu, push_fn *push,
                   size_t (*on_data)(weft_stream *, const uint8_t *, size_t)) {

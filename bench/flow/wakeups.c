@@ -42,7 +42,7 @@ static double us_each(const struct trips *t) {
     return (t->end - t->begin) * 1e6 / t->count;
 }
 
-/* --- the floor: an eventfd in an epoll set for each; edge-triggered and never read, or read ------ */
+/* --- the floor: an eventfd in an epoll set for each; edge-triggered and never read, or read --- */
 
 struct raw {
     int epoll, mine, other;
@@ -101,7 +101,7 @@ static double level(const void *arg) {
     return raw_run(arg, true);
 }
 
-/* --- weft: each worker posts the other's task -------------------------------------------------- */
+/* --- weft: each worker posts the other's task ------------------------------------------------- */
 
 enum way { BY_DEFAULT, ASLEEP, SPINNING, WAYS };
 
@@ -177,7 +177,7 @@ static void print_spun(void) {
     memset(spun, 0, WAYS * sizeof *spun);
 }
 
-/* --- libuv: each loop sends the other's uv_async ----------------------------------------------- */
+/* --- libuv: each loop sends the other's uv_async ---------------------------------------------- */
 
 #ifdef WEFT_BENCH_UV
 struct uv_end {

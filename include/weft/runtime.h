@@ -89,11 +89,11 @@ WEFT_API int weft_runtime_create(const weft_runtime_options *options, weft_runti
  */
 WEFT_API void weft_runtime_destroy(weft_runtime *rt);
 
-/* Whether workers look for work, for at most 30 us, before they sleep: a post then reaches one in a
- * fraction of what waking it takes, at the cost of CPU time. A worker that finds nothing, or that is
- * preempted, looks less and less often. WEFT_SPIN_AUTO, the default, decides by the CPUs that this
- * process may use and by the limits of its control groups, as they are when the runtime is created.
- * See weft_stats.spins.
+/* Whether workers look for work, for at most 30 us, before they sleep: a post then reaches one in
+ * a fraction of what waking it takes, at the cost of CPU time. A worker that finds nothing, or that
+ * is preempted, looks less and less often. WEFT_SPIN_AUTO, the default, decides by the CPUs that
+ * this process may use and by the limits of its control groups, as they are when the runtime is
+ * created. See weft_stats.spins.
  *
  * Thread:  any, before the start.
  * Returns: 0, or

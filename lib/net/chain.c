@@ -113,14 +113,18 @@ struct filler {
     struct piece *fresh;
 };
 
+static bool next_block(struct filler *f) {
+    struct piece *piece = f->fresh;
+    if (!piece)
+        return false;
+    f->fresh = piece->next;
+    link_last(f->out, piece);
+    f->block = container_of(piece, struct block, piece);
+    return true;
+}
+
 static void fill(struct filler *f, const uint8_t *data, size_t length) {
-    while (length > 0) {
-        if (block_room(f->block) == 0) {
-            struct piece *piece = f->fresh;
-            f->fresh = piece->next;
-            link_last(f->out, piece);
-            f->block = container_of(piece, struct block, piece);
-        }
+    while (length > 0 && (block_room(f->block) > 0 || next_block(f))) {
         size_t room = block_room(f->block), part = length < room ? length : room;
         block_fill(f->block, data, part);
         data += part;
@@ -190,7 +194,7 @@ void chain_sent(weft_stream *s, size_t length) {
         length -= out->first->length;
         end_first(s);
     }
-    if (length) {
+    if (length > 0 && out->first) {
         out->first->data += length;
         out->first->length -= length;
     }

@@ -248,7 +248,7 @@ void releases_run(struct net_worker *net);
 /* output.c */
 int output_admit(weft_stream *s, size_t length); /* may so many bytes be written? */
 bool output_fits(weft_stream *s, size_t length); /* into max_pending */
-int output_refuse(weft_stream *s, int error); /* they may not: returns error */
+int output_refuse(weft_stream *s, int error);    /* they may not: returns error */
 void output_grown(weft_stream *s);
 void output_gathered_send(weft_stream *s); /* the worker's buffer, when the callback returns */
 void output_send(weft_stream *s);          /* the stream's own chain */
