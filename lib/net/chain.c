@@ -59,7 +59,8 @@ static int ensure_output(weft_stream *s) {
     return 0;
 }
 
-void chain_drop_empty(weft_stream *s) {
+/* Frees an output without pieces. */
+static void chain_drop_empty(weft_stream *s) {
     if (!s->out || s->out->first)
         return;
     spare_free(s->net, s->out, sizeof *s->out);

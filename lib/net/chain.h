@@ -45,7 +45,4 @@ void chain_sent(weft_stream *s, size_t length);
 /* The first piece, not in memory, sent so many bytes of itself. */
 void chain_file_sent(weft_stream *s, size_t length);
 
-/* Frees an output without pieces. */
-void chain_drop_empty(weft_stream *s);
-
 #endif

@@ -215,6 +215,7 @@ int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol,
                   weft_listener *listener, uint32_t flags, weft_stream **ret_stream);
 void stream_open(weft_stream *s);
 int stream_watch(weft_stream *s);
+void stream_enlist(weft_stream *s); /* among those of its worker, which it holds from now on */
 void socket_close_with_reset(int fd);
 void stream_stop(weft_stream *s);
 void stream_end(weft_stream *s, int error); /* on_close follows; error < 0 resets the connection */
@@ -326,6 +327,13 @@ static inline size_t stream_max_pending(const weft_stream *s) {
 
 static inline size_t stream_max_unconsumed(const weft_stream *s) {
     return s->protocol->max_unconsumed ? s->protocol->max_unconsumed : NET_MAX_UNCONSUMED;
+}
+
+/* What calls on a stream that has ended or is closing answer: its error, or -EPIPE; else 0. */
+static inline int stream_end_check(const weft_stream *s) {
+    if (s->flags & STREAM_ENDED && s->error != 0)
+        return s->error;
+    return s->flags & (STREAM_ENDED | STREAM_CLOSING) ? -EPIPE : 0;
 }
 
 /* The owner's thread, a live stream: what every call on a stream asks first. */

@@ -189,11 +189,12 @@ static void tell(struct mailbox *m) {
     (void)worker_post(owner->worker, &m->task);
 }
 
-/* On success the message is the mailbox's, and so is our visit. */
+/* On success the message is the mailbox's, and so is our visit; else both end here. */
 static int push(struct mailbox *m, struct message *message) {
     int r = queue_push(&m->queue, &message->node);
     if (r < 0) {
         leave(m, message->piece.length);
+        message_free(message);
         return -ENOENT;
     }
     if (r > 0)
@@ -242,10 +243,7 @@ int weft_send(weft_runtime *rt, weft_stream_id id, const void *data, size_t len)
         return -ENOMEM;
     }
     memcpy(message->bytes, data, len);
-    r = push(m, message);
-    if (r < 0)
-        message_free(message);
-    return r;
+    return push(m, message);
 }
 
 int weft_stream_post(weft_runtime *rt, weft_stream_id id, void (*fn)(weft_stream *s, void *arg),
@@ -263,10 +261,7 @@ int weft_stream_post(weft_runtime *rt, weft_stream_id id, void (*fn)(weft_stream
     }
     message->fn = fn;
     message->arg = arg;
-    r = push(m, message);
-    if (r < 0)
-        message_free(message);
-    return r;
+    return push(m, message);
 }
 
 /* The owner: reading them. */
@@ -390,6 +385,22 @@ void mailbox_arrive(weft_stream *s) {
         m->here = true;
 }
 
+/* What was taken is nobody's any more. */
+static void tell_gone(struct mailbox *m, weft_worker *w) {
+    while (m->taken) {
+        struct message *message = next_message(m);
+        void (*fn)(weft_stream *, void *) = message->fn;
+        void *arg = message->arg;
+        size_t length = message->piece.length;
+        message_free(message);
+        leave(m, length);
+        if (fn && !MUTANT("mailbox-closed-silently")) {
+            worker_enter(w, (uintptr_t)fn);
+            fn(NULL, arg);
+        }
+    }
+}
+
 /* After on_close. */
 void mailbox_close(weft_stream *s) {
     struct mailbox *m = mailbox_of(s);
@@ -397,23 +408,11 @@ void mailbox_close(weft_stream *s) {
         return;
     bool disturbed = false;
     atom_store(&m->serial, 0, release);
-    struct queue_node *rest = queue_close(&m->queue, &disturbed), *queues[] = {m->taken, rest};
+    struct queue_node *rest = queue_close(&m->queue, &disturbed);
     s->extra->mailbox = NULL;
-    for (unsigned i = 0; i < 2; i++)
-        for (struct queue_node *node = queues[i]; node;) {
-            struct message *message = container_of(node, struct message, node);
-            void (*fn)(weft_stream *, void *) = message->fn;
-            void *arg = message->arg;
-            size_t length = message->piece.length;
-            node = node->next;
-            message_free(message);
-            leave(m, length);
-            if (fn && !MUTANT("mailbox-closed-silently")) {
-                worker_enter(s->net->worker, (uintptr_t)fn);
-                fn(NULL, arg);
-            }
-        }
-    m->taken = NULL;
+    tell_gone(m, s->net->worker);
+    m->taken = rest;
+    tell_gone(m, s->net->worker);
     m->stream = NULL;
     if (m->armed && !disturbed)
         m->armed = false;

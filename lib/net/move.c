@@ -18,10 +18,9 @@ int weft_stream_move(weft_stream *s, weft_worker *to) {
         return r;
     if (!to || to->runtime != s->net->worker->runtime)
         return -EINVAL;
-    if (s->flags & STREAM_ENDED && s->error != 0)
-        return s->error;
-    if (s->flags & (STREAM_CLOSING | STREAM_ENDED))
-        return -EPIPE;
+    r = stream_end_check(s);
+    if (r < 0)
+        return r;
     if (s->flags & STREAM_MOVING)
         return -EBUSY;
     if (to == s->net->worker)
@@ -84,11 +83,8 @@ static void settle_in(weft_stream *s) {
 
 static void arrive(weft_task *task) {
     struct move *move = container_of(task, struct move, task);
-    struct net_worker *net = move->to;
     weft_stream *s = move->stream;
-    worker_hold(net->worker);
-    list_append(&net->streams, &s->link);
-    stat_add(&net->worker->stats.streams_open, 1);
+    stream_enlist(s);
     int r = stream_watch(s);
     if (!MUTANT("move-untimed"))
         stream_clock_arrive(s, move->timer_ns);

@@ -207,9 +207,10 @@ int output_refuse(weft_stream *s, int error) {
 
 /* May anything be written at all? */
 static int writable(weft_stream *s) {
-    if (s->flags & STREAM_ENDED && s->error != 0)
-        return s->error;
-    if (s->flags & (STREAM_ENDED | STREAM_CLOSING | STREAM_SHUT))
+    int r = stream_end_check(s);
+    if (r < 0)
+        return r;
+    if (s->flags & STREAM_SHUT)
         return -EPIPE;
     if (s->flags & STREAM_MOVING && !MUTANT("move-written"))
         return -EBUSY;
@@ -365,10 +366,9 @@ int weft_stream_shutdown(weft_stream *s) {
     int r = stream_check(s, "weft_stream_shutdown");
     if (r < 0)
         return r;
-    if (s->flags & STREAM_ENDED && s->error != 0)
-        return s->error;
-    if (s->flags & (STREAM_ENDED | STREAM_CLOSING))
-        return -EPIPE;
+    r = stream_end_check(s);
+    if (r < 0)
+        return r;
     if (s->flags & STREAM_CONNECTING && !MUTANT("connect-shut-early"))
         return -ENOTCONN;
     if (s->flags & STREAM_MOVING)

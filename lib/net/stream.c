@@ -20,6 +20,12 @@ static int start_clock(weft_stream *s) {
     return s->protocol->idle_timeout_ns ? stream_clock_idle(s, s->protocol->idle_timeout_ns) : 0;
 }
 
+void stream_enlist(weft_stream *s) {
+    list_append(&s->net->streams, &s->link);
+    worker_hold(s->net->worker);
+    stat_add(&s->net->worker->stats.streams_open, 1);
+}
+
 int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol, void *arg,
                   weft_listener *listener, uint32_t flags, weft_stream **ret_stream) {
     weft_stream *s = mem_zalloc(size_of(protocol->state_size));
@@ -46,9 +52,7 @@ int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol,
         mem_free(s, size_of(protocol->state_size));
         return r;
     }
-    list_append(&net->streams, &s->link);
-    worker_hold(net->worker);
-    stat_add(&net->worker->stats.streams_open, 1);
+    stream_enlist(s);
     *ret_stream = s;
     return 0;
 }

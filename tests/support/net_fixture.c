@@ -151,6 +151,11 @@ void note_timeout(weft_stream *s) {
     note(NOTE_TIMEOUT, 0);
 }
 
+void note_move(weft_stream *s) {
+    NOTE_EQ(weft_stream_worker(s) == weft_worker_current(), true);
+    note(NOTE_USER, weft_worker_index(weft_worker_current()));
+}
+
 void note_stop(weft_stream *s) {
     (void)s;
     note(NOTE_STOP, 0);
@@ -376,4 +381,10 @@ weft_stream *net_adopt(const struct net *n, int fd, const weft_protocol *protoco
     rt_call(a.worker, adopt_run, &a);
     CHECK_EQ(a.result, 0);
     return a.stream;
+}
+
+weft_worker *net_next_worker(weft_stream *s) {
+    weft_worker *w = weft_stream_worker(s);
+    weft_runtime *rt = weft_worker_runtime(w);
+    return weft_runtime_worker(rt, (weft_worker_index(w) + 1) % weft_runtime_worker_count(rt));
 }

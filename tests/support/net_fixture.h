@@ -59,6 +59,7 @@ void note_eof(weft_stream *s);       /* and leaves the stream open */
 void note_eof_close(weft_stream *s); /* and closes it */
 void note_timeout(weft_stream *s);
 void note_stop(weft_stream *s);
+void note_move(weft_stream *s); /* as NOTE_USER, with the worker */
 void note_close(weft_stream *s, int error);
 
 /* What note_data() kept, of all streams together, and the wait for so much of it. */
@@ -105,6 +106,9 @@ void net_pair(int fds[2]); /* connected TCP sockets, without a listener of weft'
 uint8_t net_byte(size_t i);
 void net_fill(uint8_t *buffer, size_t length, size_t from);
 size_t net_check(const uint8_t *data, size_t length, size_t from); /* how many are right */
+
+/* The one after the stream's own. */
+weft_worker *net_next_worker(weft_stream *s);
 
 /* --- adopted streams -------------------------------------------------------------------------- */
 

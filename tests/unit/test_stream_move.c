@@ -3,15 +3,10 @@
 
 static weft_runtime *runtime;
 
-static weft_worker *next_worker(weft_stream *s) {
-    unsigned count = weft_runtime_worker_count(runtime);
-    return weft_runtime_worker(runtime, (weft_worker_index(weft_stream_worker(s)) + 1) % count);
-}
-
 static void move_on(weft_stream *s, void *arg) {
     (void)arg;
     if (s)
-        NOTE_EQ(weft_stream_move(s, next_worker(s)), 0);
+        NOTE_EQ(weft_stream_move(s, net_next_worker(s)), 0);
 }
 
 static struct net start(unsigned workers, const weft_protocol *protocol) {
@@ -19,11 +14,6 @@ static struct net start(unsigned workers, const weft_protocol *protocol) {
     struct net n = net_start_with(&options, NULL, protocol);
     runtime = n.runtime;
     return n;
-}
-
-static void note_move(weft_stream *s) {
-    NOTE_EQ(weft_stream_worker(s) == weft_worker_current(), true);
-    note(NOTE_USER, weft_worker_index(weft_worker_current()));
 }
 
 static void small_open(weft_stream *s) {
@@ -59,7 +49,7 @@ static size_t echo_and_move(weft_stream *s, const uint8_t *data, size_t len) {
     move_on(s, NULL);
     NOTE_EQ(weft_stream_write(s, data, len), -EBUSY); /* for reading only now */
     NOTE_EQ(weft_stream_shutdown(s), -EBUSY);
-    NOTE_EQ(weft_stream_move(s, next_worker(s)), -EBUSY);
+    NOTE_EQ(weft_stream_move(s, net_next_worker(s)), -EBUSY);
     return len;
 }
 
@@ -447,13 +437,13 @@ static struct net other;
 static size_t refusals(weft_stream *s, const uint8_t *data, size_t len) {
     (void)data;
     weft_worker *foreign = weft_runtime_worker(other.runtime, 0);
-    NOTE_EQ(weft_stream_move(NULL, next_worker(s)), -EINVAL);
+    NOTE_EQ(weft_stream_move(NULL, net_next_worker(s)), -EINVAL);
     NOTE_EQ(weft_stream_move(s, NULL), -EINVAL);
     NOTE_EQ(weft_stream_move(s, foreign), -EINVAL);
     NOTE_EQ(weft_stream_move(s, weft_stream_worker(s)), 0);
     NOTE_EQ(weft_stream_write(s, "still here", 10), 0);
     weft_stream_close(s);
-    NOTE_EQ(weft_stream_move(s, next_worker(s)), -EPIPE);
+    NOTE_EQ(weft_stream_move(s, net_next_worker(s)), -EPIPE);
     return len;
 }
 
@@ -519,7 +509,7 @@ static int refuse_some(enum os_call call) {
 
 static size_t move_without_memory(weft_stream *s, const uint8_t *data, size_t len) {
     no_memory = true;
-    NOTE_EQ(weft_stream_move(s, next_worker(s)), -ENOMEM);
+    NOTE_EQ(weft_stream_move(s, net_next_worker(s)), -ENOMEM);
     no_memory = false;
     return note_echo(s, data, len);
 }

@@ -1,27 +1,9 @@
 /* Streams that are on their way to another worker when the runtime stops. */
 #include "net_fixture.h"
 
-static weft_runtime *runtime;
-
-static weft_worker *next_worker(weft_stream *s) {
-    unsigned count = weft_runtime_worker_count(runtime);
-    return weft_runtime_worker(runtime, (weft_worker_index(weft_stream_worker(s)) + 1) % count);
-}
-
-static void move_on(weft_stream *s, void *arg) {
-    (void)arg;
-    if (s)
-        NOTE_EQ(weft_stream_move(s, next_worker(s)), 0);
-}
-
-static void note_move(weft_stream *s) {
-    NOTE_EQ(weft_stream_worker(s) == weft_worker_current(), true);
-    note(NOTE_USER, weft_worker_index(weft_worker_current()));
-}
-
 static void stop_and_close(weft_stream *s) {
     note_stop(s);
-    NOTE_EQ(weft_stream_move(s, next_worker(s)), -ESHUTDOWN);
+    NOTE_EQ(weft_stream_move(s, net_next_worker(s)), -ESHUTDOWN);
     weft_stream_close(s);
 }
 
@@ -30,8 +12,8 @@ static _Atomic unsigned there; /* the worker that is told before the stream arri
 
 /* It has asked to move, and does not get to leave until the other worker was told. */
 static size_t move_and_stand_still(weft_stream *s, const uint8_t *data, size_t len) {
-    atomic_store(&there, weft_worker_index(next_worker(s)));
-    move_on(s, NULL);
+    atomic_store(&there, weft_worker_index(net_next_worker(s)));
+    NOTE_EQ(weft_stream_move(s, net_next_worker(s)), 0);
     NOTE_EQ(len, 1);
     note(NOTE_DATA, data[0]);
     sem_await(&leave);
@@ -50,7 +32,6 @@ static void stop_in_between(const weft_protocol *protocol, uint64_t grace_ns,
     sem_make(&told);
     *probe = tell;
     struct net n = net_start_with(&options, NULL, protocol);
-    runtime = n.runtime;
     int fd = net_dial(&n);
     net_put(fd, "x", 1);
     note_await(NOTE_DATA, 1);
