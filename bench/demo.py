@@ -18,14 +18,18 @@ import sys
 import termios
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "load"))
-import compare  # noqa: E402 (beside us, not installed)
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "suite"))
+import load  # noqa: E402 (beside us, not installed)
 import posts  # noqa: E402
+from measurement import Budget, Failure, Measurement, Usage, ratio_text, ratios, spread  # noqa: E402
+from measurement import spread_text  # noqa: E402
+from servers import SERVERS, Server  # noqa: E402
 
 ROUNDS = 4
 SLICE_S = 0.25
 CONNECTIONS = [1, 50]
-SERVERS = ["epoll", "uv_write", "uv_try", "example"]
+ECHO = ["epoll_idle", "uv_write", "uv_try", "example"]
 POST_ROUNDS = 5
 POSTERS = 4
 TASKS = 1_000_000
@@ -36,25 +40,12 @@ def say(text):
     print(f"[{time.monotonic() - STARTED:4.1f} s] {text}", flush=True)
 
 
-def echo_cells(args):
+def echo_figure(args):
     """Echo: every server with one worker per CPU, in interleaved slices."""
-    options = argparse.Namespace(
-        servers=SERVERS, reference="epoll", connections=CONNECTIONS, pipeline=1, size=64,
-        rounds=ROUNDS, slice=SLICE_S, warmup=0.05, workers=args.cpus, load_threads=1, pin="none",
-        build_dir=args.build_dir, progress=sys.stderr.isatty(), server_cpus=None, load_cpus=None)
-    servers = []
-    try:
-        for name in SERVERS:
-            servers.append(compare.Server(name, compare.server_command(options, name), None))
-        cells = [(count, compare.summarize(options, compare.measure(options, servers, count)))
-                 for count in CONNECTIONS]
-    finally:
-        died = [server.name for server in servers if not server.end()]
-        if sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr)
-    if died:
-        raise compare.Failure(f"{', '.join(died)} did not end well")
-    return cells
+    budget = Budget(args.build_dir, progress=sys.stderr.isatty())
+    m = Measurement(budget, "demo", "echo", "raw epoll", seconds=float("inf"), most=ROUNDS)
+    load.closed_loop(m, ECHO, CONNECTIONS, args.cpus, SLICE_S, pin="none")
+    return m.result()
 
 
 def unsent(sock):
@@ -72,14 +63,14 @@ def unread_by_server(server_port, client_port):
             ports = [int(fields[i].split(":")[1], 16) for i in (1, 2)]
             if ports == [server_port, client_port]:
                 return int(fields[4].split(":")[1], 16)
-    raise compare.Failure("the server closed a connection before it was asked to stop")
+    raise Failure("the server closed a connection before it was asked to stop")
 
 
 def wait_until_read(sock, port):
     deadline = time.monotonic() + 10
     while unsent(sock) or unread_by_server(port, sock.getsockname()[1]):
         if time.monotonic() > deadline:
-            raise compare.Failure("the server does not read")
+            raise Failure("the server does not read")
         time.sleep(0.001)
 
 
@@ -94,7 +85,7 @@ def read_to_end(sock):
 def drained_stop(args):
     """SIGTERM while the server owes each of eight clients bytes that they have not read yet."""
     command = [os.path.join(args.build_dir, "examples", "echo"), "127.0.0.1:0"]
-    server = compare.Server("echo", command, None)
+    server = Server("echo", command)
     port = int(server.address.rsplit(":", 1)[1])
     payload = os.urandom(OWED)
     clients = []
@@ -110,7 +101,7 @@ def drained_stop(args):
         begun = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         if any(read_to_end(client) != payload for client in clients):
-            raise compare.Failure("the stop lost bytes that the server owed")
+            raise Failure("the stop lost bytes that the server owed")
         for client in clients:
             client.close()
         status = server.process.wait(10)
@@ -118,51 +109,51 @@ def drained_stop(args):
         if server.process.poll() is None:
             server.process.kill()
     if status != 0:
-        raise compare.Failure(f"the server ended with {status}")
+        raise Failure(f"the server ended with {status}")
     return len(clients), time.monotonic() - begun
 
 
-def print_echo(cells, cpus):
+def print_echo(figure, cpus):
     print(f"\necho of 64 bytes, {cpus} workers each, {ROUNDS} rounds of {SLICE_S} s; ratios to raw "
           "epoll, median [quartiles]")
     print(f"  {'connections':<12}{'server':<28}{'requests/s':>11}   {'ratio':<18}"
           f"{'CPU us/request':>14}   ratio")
-    names = {name: compare.SERVERS[name][2] for name in SERVERS}
-    names["example"] = "weft (examples/echo)"
-    names["epoll"] = "raw epoll"
-    for count, summary in cells:
-        for name, figures in summary.items():
-            rate, cpu = figures["requests_per_s"], figures["server_cpu_us"]
-            print(f"  {count:<12}{names[name]:<28}{rate['median']:>11.0f}   "
-                  f"{compare.ratio_text(rate):<18}{cpu['median']:>14.2f}   "
-                  f"{compare.ratio_text(cpu)}")
+    records = {(r["x"], r["who"], r["metric"]): r for r in figure["records"]}
+    for count in CONNECTIONS:
+        for name in ECHO:
+            who, line = SERVERS[name][2], f"  {count:<12}"
+            line += f"{who:<28}"
+            for metric, width, digits in ("requests", 11, 0), ("server CPU", 14, 2):
+                own = records[count, who, metric]
+                ratio = spread(ratios(own, records[count, "raw epoll", metric]))
+                line += f"{spread(own['values'])[0]:>{width}.{digits}f}   {ratio_text(ratio):<18}"
+            print(line.rstrip())
 
 
 def print_rest(rates, clients, stop_s):
     weft, uv = rates["weft_post"], rates["mutex + uv_async_send"]
-    ratios = [a / b for a, b in zip(weft, uv)]
-    print(f"\n{TASKS} tasks from {POSTERS} foreign threads, millions a second, median [min-max] of "
+    print(f"\n{TASKS} tasks from {POSTERS} foreign threads, millions a second, median [quartiles] of "
           f"{POST_ROUNDS}")
-    print(f"  weft_post                {posts.span(weft, 1e6)}")
-    print(f"  mutex + uv_async_send    {posts.span(uv, 1e6)}")
-    print(f"  ratio                    {posts.span(ratios, 1, 2)}")
+    for name, values in rates.items():
+        print(f"  {name:<25}{spread_text(spread([v / 1e6 for v in values]))}")
+    print(f"  {'ratio':<25}{ratio_text(spread([a / b for a, b in zip(weft, uv)]))}")
     print(f"\nSIGTERM while the server owed {clients} clients {OWED >> 10} KiB each: all bytes came, "
           f"exit status 0, {stop_s * 1000:.0f} ms")
 
 
 def run(args):
     say(f"echo: weft, libuv and raw epoll in turn, {args.cpus} workers each")
-    cells = echo_cells(args)
+    figure = echo_figure(args)
     say(f"posting: {TASKS} tasks from {POSTERS} threads, weft and libuv in turn")
     rates = posts.rates(args.build_dir, ["weft_post", "mutex + uv_async_send"], POSTERS, TASKS,
                         POST_ROUNDS)
     say("stopping: SIGTERM to a server that owes its clients bytes")
     clients, stop_s = drained_stop(args)
     say("done; every byte was compared, every task counted")
-    print_echo(cells, args.cpus)
+    print_echo(figure, args.cpus)
     print_rest(rates, clients, stop_s)
     print("\nServers and generator share this machine's CPUs, so look at the ratios, and more rounds\n"
-          "make them firmer: bench/load/compare.py --help. What to read next: examples/echo.c,\n"
+          "make them firmer: ./run bench, or\nbench/suite/compare.py --help. What to read next: examples/echo.c,\n"
           "README.md, docs/architecture.md.")
 
 
@@ -173,10 +164,10 @@ def main():
     args.cpus = len(os.sched_getaffinity(0))
     try:
         run(args)
-    except (compare.Usage, FileNotFoundError) as problem:
+    except (Usage, FileNotFoundError) as problem:
         print(f"demo: {problem}", file=sys.stderr)
         return 2
-    except (compare.Failure, OSError) as failure:
+    except (Failure, OSError) as failure:
         print(f"demo: {failure}", file=sys.stderr)
         return 1
     return 0

@@ -1,0 +1,124 @@
+"""What weft promises, as ratios within rounds and as counts, and whether a run held it.
+
+A ratio is held when its median keeps the bound; unclear when only the median breaks it and its
+quartiles do not both; missed when the whole of the quartiles lies beyond. A count is exact: it is
+held or missed. Why a goal is missed, and what was tried, stands in docs/performance.md."""
+
+from report.records import find, number, ratio_text, ratios, spread
+
+WEFT, RAW, EDGE = "weft", "raw epoll", "raw epoll, edge"
+TRY, WRITE, EV = "libuv, uv_try_write", "libuv, uv_write", "libev"
+
+
+class Ratio:
+    """`who` / `other` by one metric in one case, against a bound."""
+
+    def __init__(self, case, metric, other, at_most=None, at_least=None, who=WEFT, touches=False):
+        self.case, self.metric, self.who, self.other = case, metric, who, other
+        self.bound = at_most if at_least is None else at_least
+        self.upwards = at_least is not None
+        self.touches = touches  # it is enough that a quartile keeps the bound
+
+    def text(self):
+        word = "at least" if self.upwards else "at most"
+        reach = " (a quartile is enough)" if self.touches else ""
+        return (f"{self.metric}, {self.case}: {self.who} ÷ {self.other} {word} {self.bound:g}"
+                f"{reach}")
+
+    def judge(self, figure):
+        own, other = (find(figure, self.case, self.metric, who) for who in (self.who, self.other))
+        found = spread(ratios(own, other)) if own and other else None
+        if not found:
+            return "not measured", "-"
+        median, q1, q3 = found
+        best, worst = (q3, q1) if self.upwards else (q1, q3)
+
+        def keeps(value):
+            return value >= self.bound if self.upwards else value <= self.bound
+        if keeps(median) or (self.touches and keeps(best)):
+            verdict = "held"
+        else:
+            verdict = "unclear" if keeps(best) and best != worst else "missed"
+        return verdict, ratio_text(found)
+
+
+class Count:
+    """A figure by itself, against a bound."""
+
+    def __init__(self, case, metric, at_most=None, at_least=None, who=WEFT):
+        self.case, self.metric, self.who = case, metric, who
+        self.bound = at_most if at_least is None else at_least
+        self.upwards = at_least is not None
+
+    def text(self):
+        word = "at least" if self.upwards else "at most"
+        return f"{self.metric}, {self.case}: {self.who} {word} {number(self.bound)}"
+
+    def judge(self, figure):
+        record = find(figure, self.case, self.metric, self.who)
+        found = spread(record["values"]) if record else None
+        if not found:
+            return "not measured", "-"
+        held = found[0] >= self.bound if self.upwards else found[0] <= self.bound
+        return ("held" if held else "missed"), f"{number(found[0])} {record['unit']}"
+
+
+def echo_goals():
+    for case in "1 connection", "50 connections", "1 000 connections":
+        yield Ratio(case, "server CPU", RAW, at_most=1.0, touches=True)
+        for peer in EV, TRY, WRITE:
+            yield Ratio(case, "server CPU", peer, at_most=1.0)
+        if case != "1 connection":
+            yield Ratio(case, "requests", WRITE, at_least=1.5)
+
+
+def two_worker_goals():
+    for case in "1 connection", "50 connections", "1 000 connections":
+        yield Ratio(case, "server CPU", RAW, at_most=1.0, touches=True)
+        for peer in EV, TRY:
+            yield Ratio(case, "server CPU", peer, at_most=1.0)
+
+
+GOALS = {
+    "echo": list(echo_goals()),
+    "two_workers": list(two_worker_goals()),
+    "pipeline": [
+        Ratio("16 per batch", "requests", RAW, at_least=0.95, who="weft, a write per message"),
+        Ratio("16 per batch", "requests", "raw epoll, a send per message", at_least=6,
+              who="weft, a write per message")],
+    "instructions": [Count("1 connection", "instructions", at_most=220),
+                     Count("50 connections", "instructions", at_most=120)],
+    # 2 + 1/B: what raw epoll needs has the same B
+    "syscalls": [Ratio(case, "system calls", RAW, at_most=1.01)
+                 for case in ("1 connection", "50 connections")],
+    "churn": [Ratio("50 at a time", "CPU per connection", RAW, at_most=1.0),
+              Ratio("50 at a time", "CPU per connection", TRY, at_most=0.95)],
+    "latency": [Ratio("70 % of capacity", "p99.9", RAW, at_most=1.05),
+                Ratio("70 % of capacity", "p99.9", TRY, at_most=1.0),
+                Ratio("70 % of capacity", "p99.9", WRITE, at_most=1.0)],
+    "memory": [Count("10 000 idle streams", "memory", at_most=160),
+               Count("10 000 idle streams", "memory", at_most=160, who="weft, with both")],
+    "redis": [Ratio(case, "requests", "redis-server", at_least=1.0)
+              for case in ("SET, 1 per batch", "GET, 1 per batch", "SET, 16 per batch",
+                           "GET, 16 per batch")],
+}
+
+# Where there is room for servers and generator, and only there.
+SCALING = {2: 1.9, 4: 3.6, 8: 7.2}
+
+
+def goal(figure, rule, verdict, measured):
+    return {"figure": figure, "goal": rule.text(), "verdict": verdict, "measured": measured,
+            "why": WHY.get((figure, rule.metric), "") if verdict == "missed" else ""}
+
+
+WHY = {}
+
+
+def judge(figures):
+    """Every goal of these figures, in their order."""
+    found = []
+    for figure in figures:
+        for rule in GOALS.get(figure["name"], []):
+            found.append(goal(figure["name"], rule, *rule.judge(figure)))
+    return found

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Measures what weft promises, beside libuv and the bare system calls, and reports it: ./run bench.
+
+Without names every figure is measured, in about ten minutes (--quick: two, --full: forty), and the
+report is written. With names, only those, as tables.
+
+exit: 0 measured; 1 bytes differ, a server died, a program failed; 2 usage, or not built.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(1, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import counts  # noqa: E402 (beside us, not installed)
+import environment  # noqa: E402
+import goals  # noqa: E402
+import load  # noqa: E402
+import memory  # noqa: E402
+import micro  # noqa: E402
+import pages  # noqa: E402
+import redis  # noqa: E402
+from measurement import Budget, Failure, Usage  # noqa: E402
+from report import render, terminal  # noqa: E402
+
+BUDGETS = {"quick": 0.2, "standard": 1.0, "full": 4.0}
+
+# In the order of the report: what cannot be noise, then what users see, then the parts.
+FIGURES = {
+    "instructions": counts.instructions, "syscalls": counts.syscalls, "memory": memory.memory,
+    "echo": load.echo, "two_workers": load.two_workers, "pipeline": load.pipeline,
+    "mixed": load.mixed, "churn": load.churn, "latency": load.latency, "scaling": load.scaling,
+    **{name: micro.family(name) for name in micro.FAMILIES},
+    "http": pages.http_pages, "redis": redis.redis,
+}
+
+BY_NAME_ONLY = {"spinning": load.spinning, "ablations": load.ablations}
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n", maxsplit=1)[0],
+        epilog=f"figures: {', '.join([*FIGURES, *BY_NAME_ONLY, 'accept'])}")
+    parser.add_argument("names", nargs="*", metavar="FIGURE", help="only these, as tables")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", dest="budget", action="store_const", const="quick",
+                      help="about two minutes")
+    size.add_argument("--full", dest="budget", action="store_const", const="full",
+                      help="about forty minutes")
+    parser.add_argument("--build-dir", default="build/release")
+    parser.add_argument("--out", default="build/bench", metavar="DIR",
+                        help="where the report goes (%(default)s)")
+    args = parser.parse_args()
+    args.budget = args.budget or "standard"
+    unknown = [n for n in args.names if n not in (*FIGURES, *BY_NAME_ONLY, "accept")]
+    if unknown:
+        parser.error(f"no figure named {', '.join(unknown)}; there are {', '.join(FIGURES)}, and by "
+                     f"name alone {', '.join(BY_NAME_ONLY)}, accept")
+    return args
+
+
+def say(text):
+    print(f"[{time.monotonic() - STARTED:4.0f} s] {text}", flush=True)
+
+
+def measure(budget, names):
+    """One that cannot be measured here is named, and the rest goes on."""
+    found, missing = [], []
+    for name in names:
+        say(name)
+        try:
+            found.append({**FIGURES, **BY_NAME_ONLY}[name](budget))
+        except Usage as problem:
+            say(f"{name} is left out: {problem}")
+            missing.append(name)
+    return found, missing
+
+
+def results_of(args, figures):
+    return {
+        "weft": {"version": environment.weft_version(args.build_dir),
+                 "commit": environment.commit()},
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "command": "./run bench" + ("" if args.budget == "standard" else f" --{args.budget}"),
+        "budget": args.budget, "seconds": round(time.monotonic() - STARTED),
+        "machine": args.machine, "figures": figures, "goals": goals.judge(figures)}
+
+
+def report(args, figures):
+    os.makedirs(args.out, exist_ok=True)
+    results = results_of(args, figures)
+    with open(os.path.join(args.out, "results.json"), "w", encoding="utf-8") as file:
+        json.dump(results, file, indent=1)
+        file.write("\n")
+    render.write(results, args.out)
+    print(terminal.summary(results, args.out))
+
+
+def show_by_name(args, budget):
+    for name in args.names:
+        if name == "accept":  # distributions, not a comparison: a table of its own
+            subprocess.run([os.path.join(args.build_dir, "bench", "weft-accept")], check=True)
+            continue
+        figures, _ = measure(budget, [name])
+        for figure in figures:
+            print(terminal.table(figure))
+            for goal in goals.judge([figure]):
+                print(f"goal, {goal['verdict']}: {goal['goal']}: {goal['measured']}")
+
+
+def main():
+    # A SIGTERM unwinds like ^C, so that no server is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    args = parse_arguments()
+    budget = Budget(args.build_dir, BUDGETS[args.budget], sys.stderr.isatty())
+    try:
+        args.machine = environment.machine(args.build_dir)
+        if args.names:
+            show_by_name(args, budget)
+        else:
+            report(args, measure(budget, FIGURES)[0])
+    except (Failure, subprocess.CalledProcessError) as failure:
+        print(f"bench: {failure}", file=sys.stderr)
+        return 1
+    except (Usage, OSError) as problem:
+        print(f"bench: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+STARTED = time.monotonic()
+if __name__ == "__main__":
+    sys.exit(main())
