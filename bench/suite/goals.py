@@ -7,7 +7,21 @@ held or missed. Why a goal is missed, and what was tried, stands in docs/perform
 from report.records import find, number, ratio_text, ratios, spread
 
 WEFT, RAW, EDGE = "weft", "raw epoll", "raw epoll, edge"
-TRY, WRITE, EV = "libuv, uv_try_write", "libuv, uv_write", "libev"
+TRY, WRITE, EV, UV = "libuv, uv_try_write", "libuv, uv_write", "libev", "libuv"
+
+
+def within(rule, found, touches=False):
+    """The verdict on a ratio's (median, lower, upper quartile)."""
+    if not found:
+        return "not measured", "-"
+    median, q1, q3 = found
+    best, worst = (q3, q1) if rule.upwards else (q1, q3)
+
+    def keeps(value):
+        return value >= rule.bound if rule.upwards else value <= rule.bound
+    if keeps(median) or (touches and keeps(best)):
+        return "held", ratio_text(found)
+    return "unclear" if keeps(best) and best != worst else "missed", ratio_text(found)
 
 
 class Ratio:
@@ -27,19 +41,28 @@ class Ratio:
 
     def judge(self, figure):
         own, other = (find(figure, self.case, self.metric, who) for who in (self.who, self.other))
-        found = spread(ratios(own, other)) if own and other else None
-        if not found:
-            return "not measured", "-"
-        median, q1, q3 = found
-        best, worst = (q3, q1) if self.upwards else (q1, q3)
+        return within(self, spread(ratios(own, other)) if own and other else None, self.touches)
 
-        def keeps(value):
-            return value >= self.bound if self.upwards else value <= self.bound
-        if keeps(median) or (self.touches and keeps(best)):
-            verdict = "held"
-        else:
-            verdict = "unclear" if keeps(best) and best != worst else "missed"
-        return verdict, ratio_text(found)
+
+class Growth:
+    """One contender in one case / the same in another."""
+
+    def __init__(self, case, other_case, metric, at_most=None, at_least=None, who=WEFT):
+        self.case, self.other_case, self.metric, self.who = case, other_case, metric, who
+        self.bound = at_most if at_least is None else at_least
+        self.upwards = at_least is not None
+
+    def text(self):
+        word = "at least" if self.upwards else "at most"
+        return (f"{self.metric} of {self.who}: {self.case} ÷ {self.other_case} {word} "
+                f"{self.bound:g}")
+
+    def judge(self, figure):
+        if self.case in figure.get("shared", []):
+            return "not measured", "needs CPUs of its own for the generator"
+        own, other = (find(figure, case, self.metric, self.who)
+                      for case in (self.case, self.other_case))
+        return within(self, spread(ratios(own, other)) if own and other else None)
 
 
 class Count:
@@ -98,13 +121,29 @@ GOALS = {
                 Ratio("70 % of capacity", "p99.9", WRITE, at_most=1.0)],
     "memory": [Count("10 000 idle streams", "memory", at_most=160),
                Count("10 000 idle streams", "memory", at_most=160, who="weft, with both")],
+    "scaling": [Growth(f"{n} workers", "1 worker", "requests", at_least=0.9 * n if n > 2 else 1.9)
+                for n in (2, 4, 8)],
+    "post": [
+        *(Ratio(f"{n} threads", "posts", "raw weft queue", at_least=0.9) for n in (1, 2, 4, 8)),
+        Ratio("1 threads", "posts", "wfcqueue", at_least=0.9),
+        *(Ratio(f"{n} threads", "posts", UV, at_least=2) for n in (2, 4, 8))],
+    "libuv_names": [Ratio(f"async pummel {n}: callbacks", "callbacks", UV, at_least=50)
+                    for n in (1, 2, 4)],
+    "wakeup": [Ratio("two cpus", "round trip", RAW, at_most=1.05),
+               Count("two cpus", "round trip", at_most=1.0, who="weft, spinning")],
+    "timers": [
+        *(Ratio(f"1M, {phase}", "per timer", UV, at_most=0.1, who=who)
+          for phase, who in (("start", "weft, start at"), ("restart", "weft, start at"),
+                             ("stop", WEFT))),
+        *(Ratio(f"1M, {phase}", "per timer", UV, at_most=0.2) for phase in ("start", "expire"))],
+    "signal": [Ratio("100k queued", "signals", RAW, at_least=0.7)],
+    "spawn": [Ratio(f"{case} parent", "spawns", RAW, at_least=0.95) for case in ("small", "1 GiB")],
+    # linear: ten thousand children cost each what a hundred do
+    "exits": [Growth("10000 at once", "100 at once", "per child", at_most=1.25)],
     "redis": [Ratio(case, "requests", "redis-server", at_least=1.0)
               for case in ("SET, 1 per batch", "GET, 1 per batch", "SET, 16 per batch",
                            "GET, 16 per batch")],
 }
-
-# Where there is room for servers and generator, and only there.
-SCALING = {2: 1.9, 4: 3.6, 8: 7.2}
 
 
 def goal(figure, rule, verdict, measured):

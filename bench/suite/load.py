@@ -177,12 +177,11 @@ def scaling(budget):
         raise
     for group in groups.values():
         group.__exit__(None)
-    shared = [n for n in groups if len(cpus) <= n]
+    shared = ["1 worker" if n == 1 else f"{n} workers" for n in groups if len(cpus) <= n]
     if shared:
-        m.notes.append(f"With {', '.join(map(str, shared))} workers the generator has no CPU of its "
-                       "own: requests per second say nothing about scaling there, CPU per request "
-                       "does.")
-    return m.result()
+        m.notes.append(f"With {', '.join(shared)} the generator has no CPU of its own: requests per "
+                       "second say nothing about scaling there, CPU per request does.")
+    return {**m.result(), "shared": shared}
 
 
 def spinning(budget):

@@ -1,6 +1,6 @@
 """Figures of weft-micro: a process per round, in which every contender runs once, in shuffled order.
 
-Each benchmark is named family/case/who, reports its figure as a counter of that name, and says in
+Each benchmark is named family/case/who (or family/case/part/who), reports its figure as a counter of that name, and says in
 its label what unit that has and which is better."""
 
 import json
@@ -14,7 +14,7 @@ from servers import program
 FAMILIES = {
     "post": ("Tasks posted from foreign threads", "posts", 30, ["post"]),
     "queue": ("The cross-thread queue by itself", "pushes", 25, ["queue"]),
-    "wakeups": ("Two threads that wake each other", "round trip", 15, ["wakeup"]),
+    "wakeup": ("Two threads that wake each other", "round trip", 15, ["wakeup"]),
     "call": ("A call that waits for its answer", "round trip", 6, ["call"]),
     "timers": ("Timers", "per timer", 25, ["timers"]),
     "selector": ("The selector by itself", "per fd", 10, ["selector"]),
@@ -62,14 +62,15 @@ def run_round(m, families):
 
 
 def add_benchmark(m, metric, b):
-    parts = b["name"].split("/")
-    family, case, who = parts[0], parts[1], parts[2]
-    unit, _, better = b.get("label", "").rpartition(" ")
+    name = b["name"].split("/iterations")[0]
+    family, *cases, who = name.split("/")
+    case = words(", ".join(cases))
     if len(m.families) > 1:
-        case = family + ("" if case == "all" else f", {words(case)}")
+        case = f"{family}: {case}"
+    unit, _, better = b.get("label", "").rpartition(" ")
     found = LEADING_NUMBER.match(case)
     value = None if b.get("error_occurred") else b["figure"]
-    m.add(words(case), who_of(who), metric, value, x=int(found[0]) if found else None, unit=unit,
+    m.add(case, who_of(who), metric, value, x=int(found[0]) if found else None, unit=unit,
           better=better)
 
 
