@@ -9,28 +9,16 @@
 #include "servers/server.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
-
-typedef struct worker {
-    const server_options *options;
-    int listen_fd;
-    uv_loop_t loop;
-    uv_tcp_t listener;
-    uv_async_t stop;
-    char scratch[SERVER_SCRATCH];
-} worker;
 
 typedef struct write_request {
     uv_write_t request;
     char *buffer;
 } write_request;
-
-static worker *workers;
-static unsigned worker_count;
 
 static void check(int r, const char *what) { /* libuv's codes are negative errnos on Linux */
     server_check(r, what);
@@ -43,6 +31,21 @@ static void on_closed(uv_handle_t *handle) {
 static void close_peer(uv_stream_t *peer) {
     if (!uv_is_closing((uv_handle_t *)peer))
         uv_close((uv_handle_t *)peer, on_closed);
+}
+
+static void on_shutdown(uv_shutdown_t *request, int status) {
+    (void)status;
+    close_peer(request->handle);
+    free(request);
+}
+
+/* At the peer's end: closes once all that is queued has gone out. */
+static void end_peer(uv_stream_t *peer, ssize_t reason) {
+    uv_shutdown_t *request = reason == UV_EOF ? malloc(sizeof *request) : NULL;
+    if (request != NULL && uv_shutdown(request, peer, on_shutdown) == 0)
+        return;
+    free(request);
+    close_peer(peer);
 }
 
 static void on_written(uv_write_t *request, int status) {
@@ -83,13 +86,13 @@ static void read_each(uv_stream_t *peer, ssize_t len, const uv_buf_t *buffer) {
     }
     free(buffer->base);
     if (len < 0)
-        close_peer(peer);
+        end_peer(peer, len);
 }
 
 static void alloc_shared(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buffer) {
     (void)suggested;
-    worker *w = handle->loop->data;
-    *ret_buffer = uv_buf_init(w->scratch, sizeof w->scratch);
+    server_worker *w = handle->loop->data;
+    *ret_buffer = uv_buf_init((char *)w->scratch, sizeof w->scratch);
 }
 
 /* Bytes the kernel took, up to len; a negative errno for a dead peer. */
@@ -109,13 +112,12 @@ static ssize_t try_pieces(uv_stream_t *peer, char *data, size_t len, size_t piec
 }
 
 static void read_shared(uv_stream_t *peer, ssize_t len, const uv_buf_t *buffer) {
-    const worker *w = peer->loop->data;
+    const server_worker *w = peer->loop->data;
     if (len < 0)
-        close_peer(peer);
+        end_peer(peer, len);
     if (len <= 0)
         return;
-    size_t piece = w->options->per_message > 0 ? w->options->per_message : SERVER_SCRATCH;
-    ssize_t sent = try_pieces(peer, buffer->base, (size_t)len, piece);
+    ssize_t sent = try_pieces(peer, buffer->base, (size_t)len, w->piece);
     if (sent == len)
         return;
     size_t rest = (size_t)(len - (sent > 0 ? sent : 0));
@@ -131,7 +133,7 @@ static void read_shared(uv_stream_t *peer, ssize_t len, const uv_buf_t *buffer) 
 static void on_connection(uv_stream_t *listener, int status) {
     if (status < 0)
         return;
-    const worker *w = listener->loop->data;
+    const server_worker *w = listener->loop->data;
     uv_tcp_t *peer = malloc(sizeof *peer);
     if (peer == NULL)
         return;
@@ -143,66 +145,40 @@ static void on_connection(uv_stream_t *listener, int status) {
         close_peer((uv_stream_t *)peer);
 }
 
-static void on_stop(uv_async_t *stop) {
-    uv_stop(stop->loop);
+static void close_each(uv_handle_t *handle, void *listener) {
+    if (!uv_is_closing(handle))
+        uv_close(handle, handle->type == UV_TCP && handle != listener ? on_closed : NULL);
 }
 
-static void on_signal(uv_signal_t *handle, int signo) {
-    (void)handle;
-    (void)signo;
-    for (unsigned i = 0; i < worker_count; i++)
-        uv_async_send(&workers[i].stop);
+static void on_stop(uv_poll_t *stop, int status, int events) {
+    (void)status;
+    (void)events;
+    uv_walk(stop->loop, close_each, stop->data);
 }
 
-static void setup(worker *w) {
-    check(uv_loop_init(&w->loop), "uv_loop_init");
-    w->loop.data = w;
-    check(uv_async_init(&w->loop, &w->stop, on_stop), "uv_async_init");
-    check(uv_tcp_init(&w->loop, &w->listener), "uv_tcp_init");
-    check(uv_tcp_open(&w->listener, w->listen_fd), "uv_tcp_open");
-    check(uv_listen((uv_stream_t *)&w->listener, w->options->backlog, on_connection), "uv_listen");
-}
-
-static void *run(void *arg) {
-    worker *w = arg;
-    uv_run(&w->loop, UV_RUN_DEFAULT);
-    return NULL;
-}
-
-static void watch_signals(uv_signal_t handles[2]) {
-    static const int numbers[2] = {SIGTERM, SIGINT};
-    for (int i = 0; i < 2; i++) {
-        check(uv_signal_init(&workers[0].loop, &handles[i]), "uv_signal_init");
-        check(uv_signal_start(&handles[i], on_signal, numbers[i]), "uv_signal_start");
-    }
+static void run(server_worker *w) {
+    uv_loop_t loop;
+    uv_tcp_t listener;
+    uv_poll_t stop = {.data = &listener};
+    check(uv_loop_init(&loop), "uv_loop_init");
+    loop.data = w;
+    check(uv_tcp_init(&loop, &listener), "uv_tcp_init");
+    check(uv_tcp_open(&listener, w->listen_fd), "uv_tcp_open");
+    check(uv_listen((uv_stream_t *)&listener, w->options->backlog, on_connection), "uv_listen");
+    check(uv_poll_init(&loop, &stop, w->stop_fd), "uv_poll_init");
+    check(uv_poll_start(&stop, UV_READABLE, on_stop), "uv_poll_start");
+    check(uv_run(&loop, UV_RUN_DEFAULT), "uv_run");
+    check(uv_loop_close(&loop), "uv_loop_close");
 }
 
 int main(int argc, char **argv) {
     server_options options;
-    server_parse(argc, argv, SERVER_TRY_WRITE | SERVER_PER_MESSAGE, &options);
+    char version[64];
+    snprintf(version, sizeof version, "libuv %s", uv_version_string());
+    server_parse(argc, argv, version, SERVER_TRY_WRITE | SERVER_PER_MESSAGE | SERVER_OWN_FDS,
+                 &options);
     if (options.per_message > 0 && (options.flags & SERVER_TRY_WRITE) == 0)
         server_check(-EINVAL, "--per-message goes with --try-write");
     signal(SIGPIPE, SIG_IGN); /* uv_try_write sends without MSG_NOSIGNAL */
-    int fds[SERVER_MAX_WORKERS];
-    pthread_t ids[SERVER_MAX_WORKERS];
-    server_bind(&options, false, fds);
-    workers = calloc(options.workers, sizeof *workers);
-    server_check(workers == NULL ? -ENOMEM : 0, "workers");
-    worker_count = options.workers;
-    for (unsigned i = 0; i < worker_count; i++) {
-        workers[i].options = &options;
-        workers[i].listen_fd = fds[i];
-        setup(&workers[i]);
-    }
-    uv_signal_t signals[2];
-    watch_signals(signals);
-    for (unsigned i = 1; i < worker_count; i++)
-        server_check(-pthread_create(&ids[i], NULL, run, &workers[i]), "thread");
-    if (options.idle_thread)
-        server_start_idle_thread();
-    server_announce_fd(fds[0]);
-    run(&workers[0]);
-    for (unsigned i = 1; i < worker_count; i++)
-        pthread_join(ids[i], NULL);
-    return EXIT_SUCCESS; /* open handles end with the process */
+    return server_run(&options, run);
 }

@@ -4,6 +4,7 @@
 #include "servers/server.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <weft.h>
 
@@ -31,8 +32,10 @@ static void take_id(weft_stream *s) {
 int main(int argc, char **argv) {
     static const uint64_t minute_ns = 60 * UINT64_C(1000000000);
     server_options options;
-    server_parse(argc, argv, SERVER_PER_MESSAGE | SERVER_SPIN | SERVER_IDS | SERVER_TIMEOUTS,
-                 &options);
+    char version[64];
+    snprintf(version, sizeof version, "weft %s", weft_version());
+    server_parse(argc, argv, version,
+                 SERVER_PER_MESSAGE | SERVER_SPIN | SERVER_IDS | SERVER_TIMEOUTS, &options);
     const weft_protocol protocol = {
         .on_open = options.flags & SERVER_IDS ? take_id : NULL,
         .on_data = options.per_message > 0 ? echo_per_message : echo,
