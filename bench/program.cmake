@@ -1,0 +1,10 @@
+set(bench_output ${PROJECT_BINARY_DIR}/bench)
+find_package(Threads REQUIRED)
+
+function(weft_bench_program name)
+    set(bench ${PROJECT_SOURCE_DIR}/bench)
+    add_executable(${name} ${ARGN} ${bench}/common/cli.c)
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${bench_output})
+    target_include_directories(${name} PRIVATE ${bench})
+    target_link_libraries(${name} PRIVATE weft_flags Threads::Threads)
+endfunction()
