@@ -14,24 +14,59 @@ static size_t smaller(uint64_t a, size_t b) {
     return a < b ? (size_t)a : b;
 }
 
-int connection_open(connection *c, unsigned index, const cli_address *address) {
+void connection_init(connection *c, unsigned index, const sizes *s) {
     *c = (connection){.fd = -1, .index = index};
-    int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
+    sizes_rewind(&c->begun, index);
+    sizes_rewind(&c->arriving, index);
+    sizes_step(s, &c->arriving);
+}
+
+static int open_socket(connection *c, const cli_address *address, int flags) {
     const int on = 1;
+    c->fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+    if (c->fd < 0)
+        return -errno;
+    return setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ? -errno : 0;
+}
+
+static int connect_to(const connection *c, const cli_address *address) {
+    return connect(c->fd, (const struct sockaddr *)&address->storage, address->len) < 0 ? -errno
+                                                                                        : 0;
+}
+
+int connection_open(connection *c, const cli_address *address) {
     /* connect() honours the send timeout: a full backlog must not hang the generator. */
     const struct timeval limit = {.tv_sec = 5};
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0 ||
-        connect(fd, (const struct sockaddr *)&address->storage, address->len) < 0 ||
-        fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
-        int error = errno == EINPROGRESS ? ETIMEDOUT : errno;
-        close(fd);
-        return -error;
-    }
-    c->fd = fd;
-    return 0;
+    int r = open_socket(c, address, 0);
+    if (r == 0 && setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) < 0)
+        r = -errno;
+    if (r == 0)
+        r = connect_to(c, address);
+    if (r == 0 && fcntl(c->fd, F_SETFL, O_NONBLOCK) < 0)
+        r = -errno;
+    if (r < 0)
+        connection_close(c);
+    return r == -EINPROGRESS ? -ETIMEDOUT : r;
+}
+
+/* The port is left to connect(), which needs one that is free towards one server only. */
+static int bind_address(const connection *c, const cli_address *from) {
+    const int on = 1;
+    if (setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on) < 0)
+        return -errno;
+    return bind(c->fd, (const struct sockaddr *)&from->storage, from->len) < 0 ? -errno : 0;
+}
+
+int connection_dial(connection *c, const cli_address *address, const cli_address *from) {
+    int r = open_socket(c, address, SOCK_NONBLOCK);
+    if (r == 0 && from->len > 0)
+        r = bind_address(c, from);
+    if (r == 0)
+        r = connect_to(c, address);
+    if (r == 0 || r == -EINPROGRESS)
+        return 0;
+    connection_close(c);
+    return r;
 }
 
 void connection_close(connection *c) {
@@ -41,8 +76,8 @@ void connection_close(connection *c) {
 }
 
 int connection_send(connection *c, size_t piece) {
-    while (c->sent < c->batch_end) {
-        size_t len = smaller(c->batch_end - c->sent, piece);
+    while (c->sent < c->begun.end) {
+        size_t len = smaller(c->begun.end - c->sent, piece);
         ssize_t n =
             send(c->fd, pattern_at(c->index, c->sent), smaller(len, PATTERN_WINDOW), MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)

@@ -11,11 +11,15 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+/* The plan begins when all threads are there, or the first requests of the last would be late. */
+#define THREADS_START_NS 10000000u
+
 typedef struct generator {
     const load_options *options;
     connection *connections;
     load_thread *threads;
-    unsigned opened;   /* connections */
+    schedule plan;
+    unsigned opened;   /* connections, or about to be */
     unsigned prepared; /* threads with an epoll set */
     process_cpu server;
     uint64_t completed_at_tick;
@@ -44,10 +48,13 @@ static void *run_thread(void *arg) {
 
 static int open_connections(generator *g) {
     const load_options *o = g->options;
-    for (; g->opened < o->connections; g->opened++) {
-        int r = connection_open(&g->connections[g->opened], g->opened, &o->address);
+    for (unsigned i = 0; i < o->connections; i++)
+        connection_init(&g->connections[i], i, &o->sizes);
+    g->opened = o->connections;
+    for (unsigned i = 0; i < o->connections && !o->churn; i++) {
+        int r = connection_open(&g->connections[i], &o->address);
         if (r < 0) {
-            fprintf(stderr, "weft-load: connection %u: %s\n", g->opened, strerror(-r));
+            fprintf(stderr, "weft-load: connection %u: %s\n", i, strerror(-r));
             return r;
         }
     }
@@ -63,20 +70,22 @@ static int prepare_thread(generator *g, unsigned index, connection *first) {
     const load_options *o = g->options;
     load_thread *t = &g->threads[index];
     t->options = o;
+    t->mode = o->churn ? &load_churn : o->rate > 0 ? &load_open_loop : &load_closed_loop;
+    t->plan = &g->plan;
+    t->index = index;
     t->connections = first;
     t->count = t->open = (unsigned)share(o->connections, o->threads, index);
-    t->to_send = t->to_complete = share(o->requests, o->threads, index);
+    if (o->rate == 0)
+        t->to_send = t->to_complete = share(o->requests, o->threads, index);
     t->server = index == 0 && o->server_pid > 0 ? &g->server : NULL;
     t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (t->epoll_fd < 0)
         return -errno;
     g->prepared++;
-    for (unsigned i = 0; i < t->count; i++) {
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = &first[i]};
-        if (epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, first[i].fd, &event) < 0)
-            return -errno;
-    }
-    return 0;
+    int r = 0;
+    for (unsigned i = 0; i < t->count && r == 0 && !o->churn; i++)
+        r = load_watch(t, &first[i]);
+    return r;
 }
 
 static int prepare(generator *g) {
@@ -94,6 +103,15 @@ static int prepare(generator *g) {
     return r;
 }
 
+static void make_plan(generator *g, uint64_t start_ns) {
+    const load_options *o = g->options;
+    uint64_t measured = schedule_requests_in(o->rate, o->warmup_ns);
+    g->plan = (schedule){
+        .start_ns = start_ns, .rate = o->rate, .turns = o->connections, .measured = measured};
+    g->plan.end = o->requests > 0 ? measured + o->requests
+                                  : schedule_requests_in(o->rate, o->warmup_ns + o->duration_ns);
+}
+
 /* The first thread runs here: one connection's load must not cost a second thread. */
 static int run_threads(generator *g) {
     unsigned threads = g->options->threads;
@@ -101,6 +119,10 @@ static int run_threads(generator *g) {
     if (ids == NULL)
         return -ENOMEM;
     uint64_t start_ns = cli_now_ns();
+    if (g->options->rate > 0) {
+        start_ns += THREADS_START_NS;
+        make_plan(g, start_ns);
+    }
     for (unsigned i = 0; i < threads; i++)
         g->threads[i].start_ns = start_ns;
     for (unsigned i = 1; i < threads; i++) {
@@ -117,30 +139,42 @@ static int run_threads(generator *g) {
     return 0;
 }
 
+static void collect_thread(const load_thread *t, load_result *result) {
+    uint64_t measured_ns = t->measured_to_ns - t->measured_from_ns;
+    histogram_merge(&result->latency, &t->latency);
+    histogram_merge(&result->lateness, &t->lateness);
+    result->failures += t->failures;
+    result->sent += t->sent;
+    result->waited += t->waited;
+    result->dialled += t->dialled;
+    result->server_cpu_ns += t->server_to.cpu_ns - t->server_from.cpu_ns;
+    result->context_switches += t->server_to.context_switches - t->server_from.context_switches;
+    if (measured_ns > result->measured_ns)
+        result->measured_ns = measured_ns;
+    if (measured_ns > 0)
+        result->per_s += (double)t->latency.count * (double)CLI_NS_PER_SEC / (double)measured_ns;
+}
+
+static void collect_connection(const connection *c, load_result *result) {
+    result->bytes_sent += c->sent;
+    result->bytes_received += c->received;
+    result->bytes_mismatched += c->mismatched;
+    if (c->mismatched > 0)
+        fprintf(stderr, "weft-load: connection %u: %llu bytes differ, the first is byte %llu\n",
+                c->index, (unsigned long long)c->mismatched, (unsigned long long)c->first_mismatch);
+}
+
 static void collect(const generator *g, load_result *result) {
+    const load_options *o = g->options;
     memset(result, 0, sizeof *result);
-    for (unsigned i = 0; i < g->options->threads; i++) {
-        const load_thread *t = &g->threads[i];
-        uint64_t measured_ns = t->measured_to_ns - t->measured_from_ns;
-        histogram_merge(&result->latency, &t->latency);
-        result->failures += t->failures;
-        result->server_cpu_ns += t->server_cpu_to_ns - t->server_cpu_from_ns;
-        if (measured_ns > result->measured_ns)
-            result->measured_ns = measured_ns;
-        if (measured_ns > 0)
-            result->requests_per_s +=
-                (double)t->latency.count * (double)CLI_NS_PER_SEC / (double)measured_ns;
-    }
-    for (unsigned i = 0; i < g->options->connections; i++) {
-        const connection *c = &g->connections[i];
-        result->bytes_sent += c->sent;
-        result->bytes_received += c->received;
-        result->bytes_mismatched += c->mismatched;
-        if (c->mismatched > 0)
-            fprintf(stderr, "weft-load: connection %u: %llu bytes differ, the first is byte %llu\n",
-                    i, (unsigned long long)c->mismatched, (unsigned long long)c->first_mismatch);
-    }
-    result->requests = result->latency.count;
+    for (unsigned i = 0; i < o->threads; i++)
+        collect_thread(&g->threads[i], result);
+    for (unsigned i = 0; i < o->connections; i++)
+        collect_connection(&g->connections[i], result);
+    result->planned = g->plan.end - g->plan.measured;
+    uint64_t messages = o->churn ? o->pipeline : 1; /* of what the histogram counts */
+    result->requests = result->latency.count * messages;
+    result->requests_per_s = result->per_s * (double)messages;
     struct timespec own;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
     result->own_cpu_ns = (uint64_t)own.tv_sec * CLI_NS_PER_SEC + (uint64_t)own.tv_nsec;

@@ -1,5 +1,5 @@
 /*
- * The closed loop itself. Each thread owns an epoll set and its share of the connections and goes
+ * What all modes share. Each thread owns an epoll set and its share of the connections and goes
  * through the phases
  *
  *     WARMUP --(time)--> MEASURE --(time, or all requests back)--> DRAIN
@@ -14,12 +14,17 @@
 #include "load/options.h"
 
 typedef struct load_result {
-    histogram latency; /* ns, from the send of a batch to each of its messages */
+    histogram latency; /* ns: of messages, or with --churn of connections */
+    double per_s;      /* what the histogram counts */
     double requests_per_s;
-    uint64_t requests; /* completed in the measured part */
+    uint64_t requests; /* messages completed in the measured part */
     uint64_t measured_ns;
-    uint64_t server_cpu_ns; /* in the measured part; 0 without --server-pid */
-    uint64_t own_cpu_ns;    /* of the generator, whole run */
+    uint64_t server_cpu_ns;         /* in the measured part; 0 without --server-pid */
+    uint64_t context_switches;      /* likewise */
+    uint64_t planned, sent, waited; /* of the open loop, in the measured part */
+    histogram lateness;             /* ns, of the generator itself */
+    uint64_t dialled;               /* connections of --churn, whole run */
+    uint64_t own_cpu_ns;            /* of the generator, whole run */
     uint64_t bytes_sent, bytes_received, bytes_mismatched; /* whole run */
     unsigned failures; /* connections that ended otherwise than asked */
 } load_result;

@@ -1,16 +1,23 @@
 #include "load/options.h"
 
+#include "load/schedule.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
 
+#define DAY_S 86400
+
 enum {
     OPT_ADDRESS = 256,
     OPT_CONNECTIONS,
     OPT_PIPELINE,
     OPT_SIZE,
+    OPT_SIZES,
+    OPT_RATE,
+    OPT_CHURN,
     OPT_DURATION,
     OPT_REQUESTS,
     OPT_WARMUP,
@@ -30,6 +37,9 @@ static const struct option long_options[] = {
     {"connections", required_argument, NULL, OPT_CONNECTIONS},
     {"pipeline", required_argument, NULL, OPT_PIPELINE},
     {"size", required_argument, NULL, OPT_SIZE},
+    {"sizes", required_argument, NULL, OPT_SIZES},
+    {"rate", required_argument, NULL, OPT_RATE},
+    {"churn", no_argument, NULL, OPT_CHURN},
     {"duration", required_argument, NULL, OPT_DURATION},
     {"requests", required_argument, NULL, OPT_REQUESTS},
     {"warmup", required_argument, NULL, OPT_WARMUP},
@@ -47,19 +57,25 @@ static const struct option long_options[] = {
 
 static const char usage[] =
     "usage: weft-load --address HOST:PORT [options]\n"
-    "Closed-loop load on an echo server: each connection sends a batch, waits for its echo, and\n"
-    "sends the next.\n"
+    "Load on an echo server. Closed loop unless --rate or --churn is given: each connection sends "
+    "a\n"
+    "batch, waits for its echo, and sends the next.\n"
     "  --address HOST:PORT  numeric, [::1]:7000 for IPv6\n"
     "  --connections N      (1)\n"
-    "  --pipeline N         messages per batch (1)\n"
-    "  --size BYTES         of a message (64)\n"
+    "  --rate N             open loop: N requests per second over all connections, as planned\n"
+    "                       ahead; latency counts from when a request was due, sent or not\n"
+    "  --churn              connect, exchange a batch, close, again; latency is that of a\n"
+    "                       connection, from connect() to the last byte of the echo\n"
+    "  --pipeline N         messages per batch; with --rate, at most under way at a time (1)\n"
+    "  --size BYTES         of a message (64), or\n"
+    "  --sizes A:W,B:W,...  mixed: A bytes with weight W, and so on; the same in every run\n"
     "  --duration SEC       measured time (5), or\n"
-    "  --requests N         messages to measure, over all connections\n"
+    "  --requests N         messages to measure, over all connections; connections with --churn\n"
     "  --warmup SEC         traffic before the measured part (0)\n"
     "  --threads N          (1)\n"
     "  --burst-writes       one send per message rather than one per batch\n"
     "  --no-verify          do not compare the echoed bytes with those sent\n"
-    "  --server-pid PID     report that process's CPU time per request\n"
+    "  --server-pid PID     report that process's CPU time and context switches\n"
     "  --json, --quiet      how to report\n"
     "  --progress           a line a second on stderr (default on a terminal)\n"
     "exit: 0 every byte came back, 1 a mismatch or a failed connection, 2 usage\n";
@@ -79,7 +95,12 @@ static int apply(load_options *o, int option, const char *value) {
     case OPT_ADDRESS: return cli_parse_address(value, &o->address);
     case OPT_CONNECTIONS: return set_number(value, 1000000, &o->connections);
     case OPT_PIPELINE: return set_number(value, 65536, &o->pipeline);
-    case OPT_SIZE: return set_number(value, 1u << 26, &o->size);
+    case OPT_SIZE:
+        o->sizes = (sizes){.count = 1, .upto = {1}};
+        return set_number(value, SIZES_LARGEST, &o->sizes.bytes[0]);
+    case OPT_SIZES: o->sizes_text = value; return 0;
+    case OPT_RATE: return cli_number(value, 1, CLI_NS_PER_SEC, &o->rate);
+    case OPT_CHURN: o->churn = true; return 0;
     case OPT_THREADS: return set_number(value, 1024, &o->threads);
     case OPT_REQUESTS: return cli_number(value, 1, UINT64_MAX, &o->requests);
     case OPT_WARMUP: return cli_seconds(value, &o->warmup_ns);
@@ -101,9 +122,48 @@ static int apply(load_options *o, int option, const char *value) {
     }
 }
 
+/* What a value has to be, where that is not plain. */
+static const char *expected(int option) {
+    switch (option) {
+    case OPT_RATE: return "requests per second, from 1 to 1000000000";
+    case OPT_DURATION: return "seconds, more than 0";
+    case OPT_ADDRESS: return "a numeric HOST:PORT";
+    default: return "not a valid value";
+    }
+}
+
 static int complain(const char *what) {
     fprintf(stderr, "weft-load: %s (see weft-load --help)\n", what);
     return -EINVAL;
+}
+
+static int check_sizes(load_options *o) {
+    if (o->sizes_text == NULL) {
+        if (o->sizes.count == 0)
+            o->sizes = (sizes){.count = 1, .bytes = {64}, .upto = {1}};
+        return 0;
+    }
+    if (o->sizes.count > 0)
+        return complain("--size and --sizes exclude each other");
+    if (o->burst_writes)
+        return complain("--burst-writes is for messages of one --size");
+    if (sizes_parse(o->sizes_text, &o->sizes) < 0)
+        return complain("--sizes: up to 16 of BYTES:WEIGHT with commas between, bytes from 1 to "
+                        "67108864, weights from 1 to 1000000");
+    return 0;
+}
+
+static int check_rate(const load_options *o) {
+    if (o->rate == 0)
+        return 0;
+    if (o->churn)
+        return complain("--rate plans messages and --churn plans none: give one of them");
+    if (o->requests == 0 && schedule_requests_in(o->rate, o->warmup_ns + o->duration_ns) ==
+                                schedule_requests_in(o->rate, o->warmup_ns))
+        return complain("no request is due within the --duration: raise it, or the --rate");
+    if (o->requests / o->rate > DAY_S)
+        return complain("the --requests take more than a day at this --rate: ask for fewer");
+    return 0;
 }
 
 /* What no single option can know. */
@@ -118,7 +178,8 @@ static int check(load_options *o, int rest) {
         return complain("--threads exceeds --connections");
     if (o->requests == 0 && o->duration_ns == 0)
         o->duration_ns = 5 * CLI_NS_PER_SEC;
-    return 0;
+    int r = check_sizes(o);
+    return r == 0 ? check_rate(o) : r;
 }
 
 int options_parse(int argc, char **argv, load_options *ret_options) {
@@ -126,7 +187,6 @@ int options_parse(int argc, char **argv, load_options *ret_options) {
         .connections = 1,
         .threads = 1,
         .pipeline = 1,
-        .size = 64,
         .verify = true,
         .progress = isatty(STDERR_FILENO) == 1,
     };
@@ -139,8 +199,8 @@ int options_parse(int argc, char **argv, load_options *ret_options) {
         if (option == '?') /* getopt_long has said what is wrong */
             return -EINVAL;
         if (apply(&o, option, optarg) < 0) {
-            fprintf(stderr, "weft-load: --%s %s: not a valid value (see weft-load --help)\n",
-                    long_options[index].name, optarg);
+            fprintf(stderr, "weft-load: --%s %s: %s (see weft-load --help)\n",
+                    long_options[index].name, optarg, expected(option));
             return -EINVAL;
         }
     }

@@ -2,6 +2,7 @@
 #define WEFT_BENCH_OPTIONS_H
 
 #include "common/cli.h"
+#include "load/sizes.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -10,13 +11,16 @@ typedef struct load_options {
     cli_address address;
     unsigned connections;
     unsigned threads;
-    unsigned pipeline;    /* messages under way per connection */
-    unsigned size;        /* bytes of a message */
-    uint64_t requests;    /* 0: run for duration_ns */
-    uint64_t duration_ns; /* measured, after the warm-up */
+    unsigned pipeline;      /* messages under way per connection */
+    sizes sizes;            /* of messages */
+    const char *sizes_text; /* as given, or NULL */
+    uint64_t rate;          /* requests per second of the open loop; 0: closed */
+    uint64_t requests;      /* 0: run for duration_ns */
+    uint64_t duration_ns;   /* measured, after the warm-up */
     uint64_t warmup_ns;
     pid_t server_pid; /* 0: server CPU is not measured */
     bool verify;
+    bool churn;
     bool burst_writes; /* one send per message instead of one per batch */
     bool json;
     bool quiet;
