@@ -31,7 +31,8 @@ def measured(figure, metric):
 
 def absolute(figure, metric):
     """{who: [(x, case, spread, tooltip)]}"""
-    return {who: [(record.get("x", at), case, records.spread(record["values"]), figure_text(record))
+    return {who: [(record.get("x", at + 1), case, records.spread(record["values"]),
+                   figure_text(record))
                   for at, (case, record) in enumerate(cases.items())]
             for who, cases in measured(figure, metric).items()}
 
@@ -46,7 +47,7 @@ def relative(figure, metric, reference):
             three = records.spread(records.ratios(record, base)) if base else None
             if three and math.isfinite(three[2]):
                 tip = f"{records.ratio_text(three)} of {reference}; {figure_text(record)}"
-                found.setdefault(who, []).append((record.get("x", at), case, three, tip))
+                found.setdefault(who, []).append((record.get("x", at + 1), case, three, tip))
     return found
 
 
@@ -55,7 +56,7 @@ def domain(series, log, include=()):
     values = [value for points in series.values() for point in points for value in point[2]]
     values += include
     if log:
-        values = [value for value in values if value > 0]
+        values = [value for value in values if value > 0] or [1]
         return min(values) / 1.15, max(values) * 1.15
     return min(0, *values), max(values) * 1.06 or 1
 
@@ -63,7 +64,7 @@ def domain(series, log, include=()):
 def x_axis(series, x_name, log_x, right, bottom):
     """The scale along x, the ticks below it, and the axis' name."""
     xs = {x: case for points in series.values() for x, case, _, _ in points}
-    scale = svg.Scale(min(xs), max(xs), LEFT + 16, right - 10, log_x)
+    scale = svg.Scale(min(xs), max(xs), LEFT + 16, right - 10, log_x and min(xs) > 0)
     parts = [svg.text(scale(x), bottom + 16, f"{x:,g}".replace(",", "\u202f"), "soft", "middle")
              for x in xs]
     parts.append(svg.text((LEFT + right) / 2, bottom + 33, x_name, "soft", "middle"))
@@ -78,6 +79,7 @@ def curves(title, series, x_name, *, unit="", log_x=False, log_y=False, one=None
     low, high = domain(series, log_y, (1.0,) if one else ())
     first = next(iter(series.values()))[0]
     last_x = max(point[0] for points in series.values() for point in points)
+    ideal = ideal and first[0] > 0
     if ideal:
         high = max(high, first[2][0] * last_x / first[0] * 1.06)
     y = svg.Scale(low, high, bottom, TOP, log_y)
@@ -132,11 +134,12 @@ def spoken(series):
     return "; ".join(tip for points in series.values() for *_, tip in points)
 
 
-def bars(title, series, *, unit="", one=None, width=340):
-    """Bars from zero, in groups by case, each with its whisker and its value."""
+def bars(title, series, *, unit="", one=None, top=None, width=340):
+    """Bars from zero, to `top` if that is given, in groups by case, each with its whisker and its
+    value."""
     cases = dict.fromkeys(case for points in series.values() for _, case, _, _ in points)
     left, right = 126, width - 48
-    scale = svg.Scale(0, domain(series, False, (1.0,) if one else ())[1], left, right)
+    scale = svg.Scale(0, top or domain(series, False)[1], left, right)
     parts, y = [svg.text(4.0, 16, title, "title"), svg.text(4.0, 32, unit, "soft")], 40
     for case in cases:
         if len(cases) > 1:
@@ -242,7 +245,7 @@ def beside_even(values, width):
     """A logarithmic scale with 1 in its middle."""
     seen = [max(value, 1 / value) for value in values if 0 < value < math.inf]
     reach = min(max([1.6] + seen) * 1.1, 5000)
-    return svg.Scale(1 / reach, reach, 150, width - 56, True)
+    return svg.Scale(1 / reach, reach, 156, width - 56, True)
 
 
 def even_grid(scale, bottom):
@@ -266,8 +269,8 @@ def throughput(results):
                                            ("p99", "99th percentile of latency", "lower"))
               if (series := relative(echo, metric, reference))]
     return ("Throughput against connections",
-            f"Echo of 64 bytes, each round's value divided by that of {reference} in the same round. "
-            "Absolute figures are in the tooltips and the table.", panels)
+            f"Echo of 64 bytes, each round's value divided by that of {reference} in the same "
+            "round. Absolute figures are in the tooltips and the table.", panels)
 
 
 def cost(results):
@@ -275,8 +278,9 @@ def cost(results):
     reference = (echo or {}).get("reference") or "raw epoll"
     series = relative(echo, "server CPU", reference)
     series.pop(reference, None)
-    panels = [bars(case, some, unit="server CPU per request; lower is better", one=reference)
-              for case, some in by_case(series).items()]
+    top = domain(series, False, (1.0,))[1]
+    panels = [bars(case, some, unit="server CPU per request; lower is better", one=reference,
+                   top=top) for case, some in by_case(series).items()]
     return ("Server CPU per request",
             "User and system time of the server over the requests that it answered, as a ratio to "
             f"{reference} within rounds. Bars are medians, whiskers quartiles.", panels)
@@ -296,9 +300,9 @@ def latency(results):
                      unit="µs, logarithmic; lower is better", log_y=True, width=345)
               for name in ("p50", "p99", "p99.9") if (series := absolute(figure, name))]
     return ("Latency under load",
-            "Requests are sent at fixed times, whether answers have come or not, and latency counts "
-            "from the time at which a request was due: a server that stalls pays for all that had to "
-            "wait.", panels)
+            "Requests are sent at fixed times, whether answers have come or not, and latency "
+            "counts from the time at which a request was due: a server that stalls pays for all "
+            "that had to wait.", panels)
 
 
 def scaling(results):
@@ -310,9 +314,9 @@ def scaling(results):
                   ("server CPU", "Server CPU per request", "µs/request", "lower"))
               if (series := absolute(figure, metric))]
     return ("More workers",
-            "The dashed line is what more workers would give if nothing were lost between them, from "
-            "weft's figure with one. The load generator needs CPUs as well: on a small machine it "
-            "takes what the second worker would have used.", panels)
+            "The dashed line is what more workers would give if nothing were lost between them, "
+            "from weft's figure with one. The load generator needs CPUs as well: on a small "
+            "machine it takes what the second worker would have used.", panels)
 
 
 def counted(results):
@@ -369,7 +373,8 @@ def readme_svg(results):
     ground = " · ".join(label * (label != "CPU") + " " * (label != "CPU") + machine[label]
                         for label in ("CPU", "CPUs", "kernel", "libuv", "libev")
                         if label in machine)
-    caption = (f"Echo of 64 bytes, medians of {echo.get('rounds', '?')} rounds, whiskers are quartiles",
+    rounds = f"medians of {echo['rounds']} rounds, " if echo.get("rounds") else ""
+    caption = (f"Echo of 64 bytes, {rounds}whiskers are quartiles",
                f"{ground} · {echo.get('command', '')}")
     boxes = [[float(number) for number in panel.split('viewBox="0 0 ')[1].split('"')[0].split()]
              for panel in panels]
@@ -382,7 +387,7 @@ def readme_svg(results):
         place = f'<svg x="{at:g}" y="52" width="{wide:g}" height="{tall:g}" '
         parts.append(panel.replace("<svg ", place, 1))
         at += wide + 14
-    parts += [svg.text(24, height - 36 + 18 * line, said, "soft") for line, said in enumerate(caption)]
+    parts += [svg.text(24, height - 36 + 18 * at, said, "soft") for at, said in enumerate(caption)]
     return svg.drawing(width, height, heading, parts, xmlns="http://www.w3.org/2000/svg",
                        width=width, height=height) + "\n"
 

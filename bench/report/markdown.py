@@ -113,12 +113,13 @@ def figure_table(figure, cases, metrics):
     down, columns = (whos, cases) if across else (cases, whos)
     rows = []
     for metric in metrics:
-        for at, key in enumerate(down):
+        label = cell(records.metric_text(metric))
+        for key in down:
             found = [records.find(figure, *((column, metric[0], key) if across else
                                             (key, metric[0], column))) for column in columns]
             if any(found):
-                rows.append((cell(records.metric_text(metric)) if at == 0 else "", cell(key),
-                             *(value(figure, record) for record in found)))
+                rows.append((label, cell(key), *(value(figure, record) for record in found)))
+                label = ""
     return table(("", "", *map(cell, columns)), rows)
 
 
@@ -130,9 +131,12 @@ def value(figure, record):
     if three is None:
         return "could not run"
     found = records.against_weft(figure, record)
-    of = f" of {cell(figure['reference'])}" if records.is_own(record["who"]) else ""
-    versus = f"; {records.OUTCOMES[found[0]][0]} {records.ratio_text(found[1])}{of}" if found else ""
-    return records.spread_text(three) + versus
+    said = records.spread_text(three)
+    if found:
+        said += f"; {records.OUTCOMES[found[0]][0]} {records.ratio_text(found[1])}"
+    if found and records.is_own(record["who"]):
+        said += f" of {cell(figure['reference'])}"
+    return said
 
 
 def render(results):

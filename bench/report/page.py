@@ -17,8 +17,8 @@ link.hidden = false;
 
 METHOD = """
 <p>Contenders run in <strong>interleaved slices</strong>: a round gives each of them a few tenths of
-a second, one after the other, and the next round begins with another. What the machine does meanwhile
-(another guest, another clock rate) meets all of them.</p>
+a second, one after the other, round after round. What the machine does meanwhile (another guest,
+another clock rate) meets all of them.</p>
 <p>Contenders are compared by <strong>ratios within a round</strong>, never by their medians. A
 comparison is the median of these ratios, with their quartiles. <strong>Where the quartiles span
 1.00 there is no verdict</strong>, nor where fewer than four rounds could be compared.</p>
@@ -29,9 +29,10 @@ library was built without NDEBUG. What it times here was built with optimization
 
 READING = """
 <p>Everything below is measured beside others on one machine, in turns, in the same seconds. A
-figure such as <span class="num">1.02 <small>[0.97–1.08]</small></span> is a median with its lower and
-upper quartile. Ratios divide weft's value by another's <em>in the same round</em>: for rates more than
-1.00 is better for weft, for CPU, time and memory less. <span class="wins">▲ ahead</span> and
+figure such as <span class="num">1.02 <small>[0.97–1.08]</small></span> is a median with its lower
+and upper quartile. Ratios divide weft's value by another's <em>in the same round</em>: for rates
+more than 1.00 is better for weft, for CPU, time and memory less.
+<span class="wins">▲ ahead</span> and
 <span class="loses">▼ behind</span> are said only where the quartiles lie on one side of 1.00;
 otherwise it is <span class="even">≈ even</span>, whatever the median. Where weft loses is found by
 the same rule and listed first.</p>"""
@@ -73,8 +74,9 @@ def goals(results):
         why = goal.get("why")
         because = f'<p class="why">{esc(why)}</p>' if why else ""
         class_ = goal["verdict"].replace(" ", "-")
-        return (f'<span class="goal {class_}">{symbol} {said}</span>', link(results, goal["figure"]),
-                esc(goal["goal"]) + because, ranged(str(goal["measured"])))
+        return (f'<span class="goal {class_}">{symbol} {said}</span>',
+                link(results, goal["figure"]), esc(goal["goal"]) + because,
+                ranged(str(goal["measured"])))
     if not results["goals"]:
         return "<p>This run knew no goals.</p>"
     return table(("Verdict", "Figure", "Goal", "Measured"), map(row, results["goals"]), "goals")
@@ -106,8 +108,8 @@ def where_others_win(results):
             for goal in records.missed(results) if goal["figure"] not in said]
     found = "<p>In this run weft lost no comparison beyond the noise.</p>"
     if rows:
-        found = table(("weft behind by", "Who wins", "At what", "Metric", "weft ÷ winner", "Command"),
-                      rows, "losses")
+        found = table(("weft behind by", "Who wins", "At what", "Metric", "weft ÷ winner",
+                       "Command"), rows, "losses")
     return found + (f"<h3>Goals missed beside these</h3><ul>{''.join(rest)}</ul>" if rest else "")
 
 
@@ -181,15 +183,19 @@ def raw(results):
     data = json.dumps(results, ensure_ascii=False).replace("<", "\\u003c")
     return ('<p><a href="results.json">results.json</a> beside this page has the value of every '
             'round. The page holds a copy: '
-            '<a id="download" download="results.json" hidden>save it</a><noscript>it is in the source, '
-            'in the element with the id “results”</noscript>. '
-            '<code>python3 bench/report/render.py results.json --out DIR</code> makes this page from '
-            f'it.</p><script type="application/json" id="results">{data}</script>'
+            '<a id="download" download="results.json" hidden>save it</a><noscript>it is in the '
+            'source, in the element with the id “results”</noscript>. '
+            '<code>python3 bench/report/render.py results.json --out DIR</code> makes this page '
+            f'from it.</p><script type="application/json" id="results">{data}</script>'
             f'<script>{DOWNLOAD}</script>')
 
 
-def contents(sections):
-    items = "".join(f'<li><a href="#{anchor}">{esc(heading)}</a></li>'
+def contents(results, sections):
+    def item(anchor, heading, more=""):
+        return f'<li><a href="#{esc(anchor)}">{esc(heading)}</a>{more}</li>'
+    names = [figure["name"] for figure in results["figures"]]
+    figures = f"<ol>{''.join(item(f'figure-{name}', name) for name in names)}</ol>"
+    items = "".join(item(anchor, heading, figures if anchor == "figures" else "")
                     for anchor, heading, inside in sections if inside)
     return f'<nav aria-label="Contents"><ol>{items}</ol></nav>'
 
@@ -212,9 +218,9 @@ def render(results):
     everything = charts.overview(results)
     seen = [chart(*one) for one in charts.all_charts(results)]
     if everything:
-        seen.insert(0, chart("Every comparison", "One mark for each case and metric, in the row of whom "
-                             "weft is compared with; hollow where the quartiles span 1.00. Hover for "
-                             "which it is.", [everything]))
+        seen.insert(0, chart("Every comparison", "One mark for each case and metric, in the row of "
+                             "whom weft is compared with; hollow where the quartiles span 1.00. "
+                             "Hover for which it is.", [everything]))
     sections = [("goals", "Goals", goals(results)),
                 ("losses", "Where others win", where_others_win(results)),
                 ("charts", "Charts", "".join(seen)),
@@ -230,5 +236,6 @@ def render(results):
             f'<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<meta name="color-scheme" content="light dark">'
             f'<title>weft {esc(results["weft"]["version"])}: {esc(records.goals_text(results))}'
-            f"</title><style>{style}</style></head>\n<body>{contents(sections)}<main>{head(results)}"
+            f"</title><style>{style}</style></head>\n"
+            f"<body>{contents(results, sections)}<main>{head(results)}"
             f'<section id="reading">{READING}</section>{body}</main></body></html>\n')

@@ -184,15 +184,20 @@ def number(value):
         return f"{value:,.0f}".replace(",", "\u202f")
     if size >= 10:
         return f"{value:.1f}"
-    return f"{value:.2f}" if size >= 0.095 or size == 0 else f"{value:.3f}"
+    if size >= 0.095 or size == 0:
+        return f"{value:.2f}"
+    return f"{value:.3f}" if size >= 0.0095 else f"{value:.2g}"
 
 
-def spread_text(three, write=number):
-    """median [lower-upper]; the median alone where they are one."""
+def spread_text(three, write=None):
+    """median [lower-upper], in one unit; the median alone where they are one."""
     if three is None:
         return "-"
+    if write is None:
+        def write(value):
+            return number(value / 1e6) + "M" if 1e6 <= three[2] < math.inf else number(value)
     median, q1, q3 = three
-    if q1 == q3:
+    if write(q1) == write(q3):
         return write(median)
     return f"{write(median)} [{write(q1)}-{write(q3)}]"
 

@@ -7,9 +7,9 @@ import zlib
 # Colour on light and on dark ground. Families differ in hue also to the colour-blind (after Okabe
 # and Ito), their members in tone, and all in marker and dashes.
 PALETTE = {
-    "weft": ("#c2410c", "#ff8f4d"), "weft2": ("#e08a5b", "#c9703a"),
-    "raw": ("#3f4754", "#c3cad6"), "raw2": ("#8a93a3", "#858f9f"),
-    "uv": ("#0a66b0", "#4ea8f0"), "uv2": ("#58a6dc", "#9fd0fb"),
+    "weft": ("#c2410c", "#ff8f4d"), "weft2": ("#d4743f", "#d98350"),
+    "raw": ("#3f4754", "#c3cad6"), "raw2": ("#7b8596", "#929cac"),
+    "uv": ("#0a66b0", "#4ea8f0"), "uv2": ("#4a9ad6", "#9fd0fb"),
     "ev": ("#00805c", "#2fc297"), "event": ("#a3508f", "#e08fcb"),
     "third": ("#9a7400", "#e0b93c"), "fourth": ("#6a51a3", "#b3a2ec"),
     "ink": ("#1c2027", "#e6e9ee"), "soft": ("#5b6472", "#a3acb9"), "line": ("#e1e4e9", "#2e343d"),
@@ -45,7 +45,8 @@ svg.chart .mark,svg.chart .bar{fill:var(--c)} svg.chart .bar{fill-opacity:.8}
 svg.chart .many .mark{fill-opacity:.6}
 svg.chart .even{fill:var(--ground);stroke:var(--c);stroke-width:1.6}
 svg.chart .lead{stroke:var(--c);stroke-width:.8;stroke-opacity:.6;fill:none}
-svg.chart text.name{fill:var(--c);font-size:11.5px} svg.chart .c-weft text.name{font-weight:700}
+svg.chart text.name{fill:var(--c);fill:color-mix(in srgb,var(--c) 72%,var(--ink));font-size:11.5px}
+svg.chart .c-weft text.name{font-weight:700}
 """)
 
 
@@ -81,7 +82,8 @@ def plain(value):
 def text(x, y, words, class_=None, anchor=None, width=None):
     """A line of text; what would be wider than `width` is cut in its middle, and whole in
     its tooltip."""
-    fits = int(width / 6.0) if width else len(words)
+    capitals = sum(map(str.isupper, words)) / max(len(words), 1)
+    fits = int(width / (6 + 2.5 * capitals)) if width else len(words)
     title = tag("title", html.escape(words)) if len(words) > fits else ""
     shown = words if len(words) <= fits else \
         words[:fits // 2 - 1].rstrip(" ,") + "…" + words[fits // 2 - fits:]
