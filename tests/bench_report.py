@@ -204,6 +204,12 @@ class Report(unittest.TestCase):
             self.assertNotRegex(image, r"\b(nan|inf)\b")
         xml.etree.ElementTree.fromstring(charts.readme_svg(self.results))
 
+    def test_charts_say_who_could_not_run(self):
+        captions = [caption for _, caption, _ in charts.all_charts(self.results)]
+        self.assertEqual(len(captions), 6)
+        self.assertEqual([at for at, caption in enumerate(captions) if "run: libevent" in caption],
+                         [0, 1])
+
     def test_charts_without_figures_are_left_out(self):
         self.results["figures"], self.results["goals"] = [], []
         self.assertNotIn("<svg", page.render(self.results))

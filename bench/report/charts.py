@@ -29,6 +29,13 @@ def measured(figure, metric):
     return found
 
 
+def absent(figure):
+    """Who is in the figure's table and not in its chart, as a sentence."""
+    ran = {record["who"] for record in figure["records"] if records.spread(record["values"])}
+    missing = [who for who in records.in_order(figure, "who") if who not in ran]
+    return f" Could not run: {', '.join(missing)}." if missing else ""
+
+
 def absolute(figure, metric):
     """{who: [(x, case, spread, tooltip)]}"""
     return {who: [(record.get("x", at + 1), case, records.spread(record["values"]),
@@ -174,7 +181,7 @@ def bar(who, three, tip, scale, y, left):
     return svg.contender(who, tip, *inside)
 
 
-def dots(figure, width=460):
+def dots(figure, width=430):
     """weft against each peer, with wins on the right and losses on the left; None without peers."""
     rows = [(own, peer, verdict, records.advantage(own, three), three)
             for own, peer, verdict, three in records.comparisons(figure)]
@@ -216,7 +223,7 @@ def dot(own, peer, verdict, ahead, three, scale, y, width):
         svg.text(width - 2, y + 4, said, "soft", "end"))
 
 
-def overview(results, width=460):
+def overview(results, width=430):
     """Every comparison there is, as a mark in the row of its peer's family; None without any."""
     rows = {}
     for figure in results["figures"]:
@@ -359,8 +366,14 @@ CHARTED = ("echo", "latency", "scaling", "instructions", "syscalls", "post")
 
 def all_charts(results):
     """Those that have something to show."""
-    charts = (chart(results) for chart in (throughput, cost, latency, scaling, counted, posts))
-    return [chart for chart in charts if chart[2]]
+    found = []
+    for chart, name in ((throughput, "echo"), (cost, "echo"), (latency, "latency"),
+                        (scaling, "scaling"), (counted, "instructions"), (posts, "post")):
+        heading, caption, panels = chart(results)
+        figure = records.named(results, name)
+        if panels:
+            found.append((heading, caption + (absent(figure) if figure else ""), panels))
+    return found
 
 
 def readme_svg(results):

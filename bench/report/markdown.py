@@ -1,5 +1,7 @@
 """The report as GitHub Markdown: the page's content without its charts."""
 
+import math
+
 import records
 
 BAR = 40  # characters
@@ -45,12 +47,12 @@ def headline(results):
     for who in records.in_order(figure, "who") if reference else ():
         record = records.find(figure, "50 connections", "server CPU", who)
         three = records.spread(records.ratios(record, reference)) if record else None
-        if three:
+        if three and three[0] < math.inf:
             found.append((who, three))
     if not found:
         return []
     wide = max(len(who) for who, _ in found)
-    most = max(three[0] for _, three in found)
+    most = max(three[0] for _, three in found) or 1
     return [f"Server CPU per request, echo of 64 bytes, 50 connections, as a ratio to "
             f"{reference['who']} (less is better):", "", "```text",
             *(f"{who:{wide}}  {'#' * round(three[0] / most * BAR):{BAR}}  "

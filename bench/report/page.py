@@ -35,7 +35,7 @@ more than 1.00 is better for weft, for CPU, time and memory less.
 <span class="wins">▲ ahead</span> and
 <span class="loses">▼ behind</span> are said only where the quartiles lie on one side of 1.00;
 otherwise it is <span class="even">≈ even</span>, whatever the median. Where weft loses is found by
-the same rule and listed first.</p>"""
+the same rule and listed before any chart.</p>"""
 
 
 def esc(value):
@@ -207,8 +207,11 @@ def head(results):
              f"{results['budget']} budget" if results.get("budget") else "",
              f"took {records.duration_text(results['seconds'])}" if results.get("seconds") else "",
              results["machine"].get("CPU", "")]
+    unbroken = esc(records.goals_text(results)).replace(" ", "\u00a0")
+    for pause in ":,":  # the only places to break the line
+        unbroken = unbroken.replace(pause + "\u00a0", pause + " ")
     return (f'<header><p class="over">weft {esc(weft["version"])}, measured beside others</p>'
-            f"<h1>{esc(records.goals_text(results))}</h1>"
+            f"<h1>{unbroken}</h1>"
             f'<p class="lede">{esc(records.outcome_text(results))}.</p>'
             f'<p class="meta">{esc(" · ".join(filter(None, facts)))} · '
             f'<code>{esc(results.get("command", ""))}</code></p></header>')
