@@ -127,7 +127,7 @@ GOALS = {
         *(Ratio(f"{n} threads", "posts", "raw weft queue", at_least=0.9) for n in (1, 2, 4, 8)),
         Ratio("1 threads", "posts", "wfcqueue", at_least=0.9),
         *(Ratio(f"{n} threads", "posts", UV, at_least=2) for n in (2, 4, 8))],
-    "libuv_names": [Ratio(f"async pummel {n}: callbacks", "callbacks", UV, at_least=50)
+    "libuv_names": [Ratio(f"async_pummel_{n}", "callbacks", UV, at_least=50)
                     for n in (1, 2, 4)],
     "wakeup": [Ratio("two cpus", "round trip", RAW, at_most=1.05),
                Count("two cpus", "round trip", at_most=1.0, who="weft, spinning")],

@@ -194,7 +194,8 @@ def spinning(budget):
 def ablations(budget):
     """What raw epoll gains by the things that weft could do and does not, or does."""
     m = Measurement(budget, "ablations", "Raw epoll with one thing changed", "raw epoll", 40)
-    closed_loop(m, ["epoll_idle", "epoll", "epoll_edge", "epoll_own_fds", "epoll_bare"],
+    closed_loop(m, ["epoll_idle", "epoll", "epoll_edge", "epoll_own_fds", "epoll_bare",
+                    "epoll_bare_own"],
                 [1, 50, 1000])
     return m.result()
 

@@ -18,6 +18,8 @@ SERVERS = {
                    "raw epoll, a send per message"),
     "epoll_own_fds": ("echo_epoll", ["--own-fds", "--idle-thread"], "raw epoll, private fd table"),
     "epoll_bare": ("echo_epoll", ["--bare", "--idle-thread"], "raw epoll, past libc"),
+    "epoll_bare_own": ("echo_epoll", ["--bare", "--own-fds", "--idle-thread"],
+                       "raw epoll, past libc, private fd table"),
     "ev": ("echo_ev", [], "libev"),
     "event": ("echo_event", [], "libevent"),
     "bufferevent": ("echo_event", ["--bufferevent"], "libevent, bufferevent"),
