@@ -70,7 +70,7 @@ def run_round(m):
     command = command_of(m, "--benchmark_repetitions=1", "--benchmark_report_aggregates_only=false",
                          "--benchmark_enable_random_interleaving=true", "--benchmark_format=json")
     m.ran(command)
-    return {b["name"]: b for b in json.loads(output_of(command))["benchmarks"]}
+    return {b["name"].split("/iterations")[0]: b for b in json.loads(output_of(command))["benchmarks"]}
 
 
 def add_benchmark(m, b):
@@ -91,7 +91,8 @@ def family(name):
     def measure(budget):
         m = Measurement(budget, name, title, reference, seconds)
         m.families = families
-        names = output_of(command_of(m, "--benchmark_list_tests")).split()
+        listed = output_of(command_of(m, "--benchmark_list_tests")).split()
+        names = [text.split("/iterations")[0] for text in listed]
         for _ in m.rounds():
             benchmarks = run_round(m)
             for each in names:
