@@ -1,6 +1,7 @@
 #include "common/apart.h"
 
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,22 +30,31 @@ void *apart_shared(size_t size) {
     return memory;
 }
 
-double apart_run(double (*run)(const void *arg), const void *arg) {
-    double *figure = apart_shared(sizeof *figure), result = -1;
+static double *noted; /* this run's, shared with whoever forked it */
+
+void apart_note(unsigned number, double figure) {
+    noted[number] = figure;
+}
+
+void apart_run(double (*run)(const void *arg), const void *arg, double figures[APART_FIGURES]) {
+    const size_t size = APART_FIGURES * sizeof *noted;
     int status = 0;
+    noted = apart_shared(size);
+    for (unsigned i = 0; i < APART_FIGURES; i++)
+        noted[i] = NAN;
     fflush(stdout);
     pid_t child = must_call("fork", fork());
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         alarm(LIMIT_S); /* SIGALRM's default action ends what hangs */
-        *figure = run(arg);
+        noted[0] = run(arg);
         _exit(EXIT_SUCCESS);
     }
     must_call("waitpid", waitpid(child, &status, 0));
-    if (status == 0)
-        result = *figure;
-    else if (WIFSIGNALED(status))
+    memcpy(figures, noted, size);
+    munmap(noted, size);
+    if (status != 0)
+        figures[0] = -1;
+    if (WIFSIGNALED(status))
         fprintf(stderr, "a run was ended by signal %d\n", WTERMSIG(status));
-    munmap(figure, sizeof *figure);
-    return result;
 }

@@ -6,10 +6,16 @@
 
 #include <stddef.h>
 
-/* What run(arg) returns; negative, with a line on stderr, if it failed or took over two minutes. */
-double apart_run(double (*run)(const void *arg), const void *arg);
+enum { APART_FIGURES = 4 };
 
-/* Zeroed memory that the runs made later share with whoever makes them. */
+/* The figures of one run: first what run(arg) returns, then those it notes, NAN where it does not.
+ * The first is negative, with a line on stderr, if it failed or took over two minutes. */
+void apart_run(double (*run)(const void *arg), const void *arg, double figures[APART_FIGURES]);
+
+/* A further figure of this run, from 1 on. */
+void apart_note(unsigned number, double figure);
+
+/* Zeroed memory that the processes forked later share with whoever makes it. */
 void *apart_shared(size_t size);
 
 /* Both end the run with a message if result is negative, and else return it. */

@@ -1,7 +1,7 @@
 #include "events/exits.h"
 
-#include "common/apart.h"
-#include "common/rounds.h"
+#include "micro/contest.h"
+#include "micro/families.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,8 +14,37 @@
 
 enum { OTHER_FDS = 64, OTHER_PROCESSES = 1000, BYTES_PER_CHILD = 512 * 1024 };
 
+char *exits_argv[] = {(char[PATH_MAX]){0}, NULL};
+
+static uint64_t pid_max(void) {
+    unsigned long max = 0;
+    FILE *file = fopen("/proc/sys/kernel/pid_max", "re");
+    if (!file || fscanf(file, "%lu", &max) != 1)
+        max = UINT_MAX;
+    if (file)
+        fclose(file);
+    return max;
+}
+
+static void must_fit(const char *what, uint64_t limit, unsigned children) {
+    must(what, limit >= children ? 0 : -EAGAIN);
+}
+
+/* Before children are started in vain, or in so many numbers that the machine suffers. */
+static void must_be_possible(unsigned children) {
+    struct rlimit files = {0}, processes = {0};
+    getrlimit(RLIMIT_NOFILE, &files);
+    getrlimit(RLIMIT_NPROC, &processes);
+    uint64_t memory = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    must_fit("open files (ulimit -n)", files.rlim_cur, children + OTHER_FDS);
+    must_fit("processes (ulimit -u)", processes.rlim_cur, children + OTHER_PROCESSES);
+    must_fit("kernel.pid_max", pid_max(), children + OTHER_PROCESSES);
+    must_fit("free memory", memory / BYTES_PER_CHILD, children);
+}
+
 void exits_open(struct exits *e, const void *load) {
     *e = (struct exits){.load = load};
+    must_be_possible(e->load->children);
     must_call("pipe2", pipe2(e->hold, O_CLOEXEC));
     must_call("pipe2", pipe2(e->ready, O_CLOEXEC));
 }
@@ -53,78 +82,33 @@ double exits_us_each(const struct exits *e) {
     return (e->end - e->begin) * 1e6 / measured(e);
 }
 
-static uint64_t pid_max(void) {
-    unsigned long max = 0;
-    FILE *file = fopen("/proc/sys/kernel/pid_max", "re");
-    if (!file || fscanf(file, "%lu", &max) != 1)
-        max = UINT_MAX;
-    if (file)
-        fclose(file);
-    return max;
-}
-
-static unsigned possible(unsigned wanted) {
-    struct rlimit files = {0}, processes = {0};
-    getrlimit(RLIMIT_NOFILE, &files);
-    getrlimit(RLIMIT_NPROC, &processes);
-    uint64_t memory = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    const struct {
-        const char *what;
-        uint64_t limit, others;
-    } limits[] = {
-        {"open files (ulimit -n)", files.rlim_cur, OTHER_FDS},
-        {"processes (ulimit -u)", processes.rlim_cur, OTHER_PROCESSES},
-        {"kernel.pid_max", pid_max(), OTHER_PROCESSES},
-        {"free memory", memory / BYTES_PER_CHILD, 0},
-    };
-    for (unsigned i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-        uint64_t children = limits[i].limit - limits[i].others;
-        if (limits[i].limit > limits[i].others && children < wanted) {
-            wanted = (unsigned)children;
-            printf("%u children at most, for the sake of %s\n", wanted, limits[i].what);
-        }
-    }
-    return wanted;
-}
-
 /* The waiter lies beside this program. */
-static void find_waiter(char path[PATH_MAX]) {
+static void find_waiter(void) {
     static const char name[] = "weft-waiter";
+    char *path = exits_argv[0];
     ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - sizeof name);
     must_call("/proc/self/exe", (int)length);
     path[length] = '\0';
-    strcpy(strrchr(path, '/') + 1, name);
+    memcpy(strrchr(path, '/') + 1, name, sizeof name);
 }
 
-static void name_load(const struct exits_load *load, char *title, size_t size) {
-    if (load->singly > 0)
-        snprintf(title, size, "%u of %u children end one by one", load->singly, load->children);
-    else
-        snprintf(title, size, "%u children end at once", load->children);
-}
-
-void table_of_exits(unsigned rounds) {
-    static char waiter[PATH_MAX], *argv[] = {waiter, NULL};
-    static struct exits_load loads[] = {
-        {100, 0, argv}, {1000, 0, argv}, {10000, 0, argv}, {1000, 100, argv}, {3000, 100, argv}};
+void register_exits(void) {
+    static const struct exits_load loads[] = {{"100_at_once", 100, 0},
+                                              {"1000_at_once", 1000, 0},
+                                              {"10000_at_once", 10000, 0},
+                                              {"1000_one_by_one", 1000, 100},
+                                              {"3000_one_by_one", 3000, 100}};
     static const struct contender contenders[] = {
-        {"weft, 2 workers", exits_weft},
-        {"pidfd + epoll", exits_pidfd},
+        {"weft", exits_weft},
+        {"raw", exits_pidfd},
 #ifdef WEFT_BENCH_UV
         {"libuv", exits_uv},
 #endif
     };
-    find_waiter(waiter);
-    for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++) {
-        char title[80];
-        loads[i].children = possible(loads[i].children);
-        name_load(&loads[i], title, sizeof title);
-        const struct contest contest = {.title = title,
-                                        .unit = "us per exit",
-                                        .contenders = contenders,
-                                        .count = sizeof contenders / sizeof contenders[0],
-                                        .arg = &loads[i],
-                                        .rounds = rounds};
-        contest_run_apart(&contest);
-    }
+    find_waiter();
+    for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++)
+        contest_register(&(struct contest){.family = "exits",
+                                           .cases = {{loads[i].name, US}},
+                                           .arg = &loads[i],
+                                           CONTENDERS(contenders)});
 }

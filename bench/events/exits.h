@@ -7,10 +7,10 @@
 #include <stdbool.h>
 
 struct exits_load {
+    const char *name;
     unsigned children;
     unsigned singly; /* so many end one by one, each when the one before has been told of; then the
                         others, which are not measured. 0: all at once */
-    char **argv;     /* the waiter */
 };
 
 struct exits {
@@ -21,6 +21,8 @@ struct exits {
     atomic_uint told;
 };
 
+extern char *exits_argv[]; /* the waiter */
+
 void exits_open(struct exits *e, const void *load);
 void exits_release(struct exits *e);              /* when all children are there */
 bool exits_told(struct exits *e, bool succeeded); /* of each exit; true: it was the last */
@@ -30,7 +32,5 @@ double exits_us_each(const struct exits *e);
 double exits_weft(const void *arg);
 double exits_pidfd(const void *arg);
 double exits_uv(const void *arg);
-
-void table_of_exits(unsigned rounds);
 
 #endif

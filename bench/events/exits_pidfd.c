@@ -12,7 +12,7 @@ enum { BATCH = 64 };
 /* The pidfds come after all children: each child would start with a copy of those before it. */
 static void start_all(const struct exits *e, int epoll) {
     int null = must_call("/dev/null", open("/dev/null", O_RDWR | O_CLOEXEC));
-    const struct child child = {.argv = e->load->argv, .stdio = {e->hold[0], e->ready[1], null}};
+    const struct child child = {.argv = exits_argv, .stdio = {e->hold[0], e->ready[1], null}};
     pid_t *pids = calloc(e->load->children, sizeof *pids);
     must_call("calloc", pids ? 0 : -1);
     for (unsigned i = 0; i < e->load->children; i++)

@@ -13,8 +13,8 @@ static void start_all(struct exits *e, uv_loop_t *loop, uv_process_t *processes)
     uv_stdio_container_t stdio[3] = {{.flags = UV_INHERIT_FD, .data.fd = e->hold[0]},
                                      {.flags = UV_INHERIT_FD, .data.fd = e->ready[1]},
                                      {.flags = UV_IGNORE}};
-    const uv_process_options_t options = {.file = e->load->argv[0],
-                                          .args = e->load->argv,
+    const uv_process_options_t options = {.file = exits_argv[0],
+                                          .args = exits_argv,
                                           .stdio = stdio,
                                           .stdio_count = 3,
                                           .exit_cb = on_exit_of_child};

@@ -15,8 +15,8 @@ static void on_exit_of_child(weft_process *process, const siginfo_t *info, void 
 static void on_start(weft_worker *w, void *arg) {
     struct exits *e = arg;
     const weft_spawn_options options = {
-        .file = e->load->argv[0],
-        .argv = e->load->argv,
+        .file = exits_argv[0],
+        .argv = exits_argv,
         .stdio = {WEFT_STDIO_FD(e->hold[0]), WEFT_STDIO_FD(e->ready[1]), WEFT_STDIO_NULL}};
     for (unsigned i = weft_worker_index(w); i < e->load->children; i += WORKERS)
         must("weft_spawn", weft_spawn(w, &options, on_exit_of_child, e, NULL));

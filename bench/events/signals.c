@@ -1,11 +1,10 @@
 #include "events/signals.h"
 
-#include "common/apart.h"
-#include "common/rounds.h"
+#include "micro/contest.h"
+#include "micro/families.h"
 
 #include <errno.h>
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -48,15 +47,23 @@ static void send_all(struct signals *s, pid_t target, unsigned pace) {
     }
 }
 
-void signals_start(struct signals *s, unsigned pace) {
-    atomic_store(&s->go, false);
-    atomic_store(&s->done, false);
-    atomic_store(&s->delivered, 0);
-    s->disordered = 0;
+/* Room for all of them in the kernel's queue, if we may; else the sender waits where it is full. */
+static void raise_limit(void) {
+    struct rlimit limit = {.rlim_cur = SIGNALS + 1, .rlim_max = SIGNALS + 1};
+    if (setrlimit(RLIMIT_SIGPENDING, &limit) == 0)
+        return;
+    must_call("getrlimit", getrlimit(RLIMIT_SIGPENDING, &limit));
+    limit.rlim_cur = limit.rlim_max;
+    must_call("setrlimit", setrlimit(RLIMIT_SIGPENDING, &limit));
+}
+
+struct signals *signals_start(unsigned pace) {
+    struct signals *s = apart_shared(sizeof *s);
     pid_t receiver = getpid();
+    raise_limit();
     s->sender = must_call("fork", fork());
     if (s->sender > 0)
-        return;
+        return s;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     send_all(s, receiver, pace);
     _exit(EXIT_SUCCESS);
@@ -79,59 +86,28 @@ void signals_take(struct signals *s, int payload) {
     signals_count(s);
 }
 
-double signals_finish(struct signals *s, enum signals_receiver receiver) {
+double signals_finish(struct signals *s) {
     int status;
     atomic_store(&s->done, true);
     must_call("waitpid", waitpid(s->sender, &status, 0));
-    if (status != 0)
-        _exit(EXIT_FAILURE);
+    must("the sender", status == 0 ? 0 : -ECHILD);
     unsigned delivered = atomic_load(&s->delivered);
-    struct signals_worst *worst = &s->worst[receiver];
-    if (SIGNALS - delivered > worst->lost)
-        worst->lost = SIGNALS - delivered;
-    if (s->disordered > worst->disordered)
-        worst->disordered = s->disordered;
+    apart_note(1, SIGNALS - delivered);
+    apart_note(2, s->disordered);
     return delivered / (s->last - s->begin) / 1e3;
 }
 
-/* Room for all of them in the kernel's queue, if we may; else the sender waits where it is full. */
-static void raise_limit(void) {
-    struct rlimit limit = {.rlim_cur = SIGNALS + 1, .rlim_max = SIGNALS + 1};
-    if (setrlimit(RLIMIT_SIGPENDING, &limit) == 0)
-        return;
-    must_call("getrlimit", getrlimit(RLIMIT_SIGPENDING, &limit));
-    limit.rlim_cur = limit.rlim_max;
-    must_call("setrlimit", setrlimit(RLIMIT_SIGPENDING, &limit));
-    printf("the sender waits while %lu signals are queued (ulimit -i)\n",
-           (unsigned long)limit.rlim_max);
-}
-
-static void print_worst(const char *name, enum signals_receiver who,
-                        const struct signals_worst *w) {
-    const char *order = w->disordered > 0 ? "OUT OF ORDER" : "in order";
-    printf("  %-18s %6u lost in the worst run, %s\n", name, w->lost,
-           who < BY_UV ? order : "no payload to tell the order");
-}
-
-void table_of_signals(unsigned rounds) {
-    static const struct contender contenders[RECEIVERS] = {
-        [BY_WEFT] = {"weft", signals_weft},
-        [BY_SIGNALFD] = {"signalfd", signals_signalfd},
+void register_signals(void) {
+    static const struct contender contenders[] = {
+        {"weft", signals_weft},
+        {"raw", signals_signalfd},
 #ifdef WEFT_BENCH_UV
-        [BY_UV] = {"libuv", signals_uv},
-        [BY_UV_PACED] = {"libuv, paced", signals_uv_paced},
+        {"libuv", signals_uv},
+        {"libuv_paced", signals_uv_paced},
 #endif
     };
-    unsigned count = contenders[BY_UV].run ? RECEIVERS : BY_UV;
-    struct signals *s = apart_shared(sizeof *s);
-    raise_limit();
-    const struct contest contest = {.title = "100 000 queued signals",
-                                    .unit = "delivered k/s",
-                                    .contenders = contenders,
-                                    .count = count,
-                                    .arg = &s,
-                                    .rounds = rounds};
-    contest_run_apart(&contest);
-    for (unsigned who = 0; who < count; who++)
-        print_worst(contenders[who].name, who, &s->worst[who]);
+    contest_register(
+        &(struct contest){.family = "signal",
+                          .cases = {{"100k_queued", THOUSANDS_PER_S}, {"lost"}, {"out_of_order"}},
+                          CONTENDERS(contenders)});
 }

@@ -14,35 +14,25 @@ enum { SIGNALS = 100000, SIGNALS_PACE = 64 };
 #define SIGNAL_COUNTED SIGRTMIN
 #define SIGNAL_END (SIGRTMIN + 1) /* sent when all have arrived, or when no more do */
 
-enum signals_receiver { BY_WEFT, BY_SIGNALFD, BY_UV, BY_UV_PACED, RECEIVERS };
-
-struct signals_worst { /* of all runs of a receiver */
-    unsigned lost, disordered;
-};
-
-/* In memory that receiver, sender and table share. */
+/* In memory that receiver and sender share. */
 struct signals {
     atomic_bool go, done;
     atomic_uint delivered; /* by the receiver alone */
     unsigned disordered;   /* payloads that were not the next one */
     double begin, last;    /* seconds; the last delivery to within SIGNALS_PACE of them */
     pid_t sender;
-    struct signals_worst worst[RECEIVERS];
 };
 
 /* pace: at most so many under way at a time; 0: no limit */
-void signals_start(struct signals *s, unsigned pace);
+struct signals *signals_start(unsigned pace);
 void signals_go(struct signals *s);
 void signals_count(struct signals *s);
 void signals_take(struct signals *s, int payload); /* counts, and looks at the order */
-double signals_finish(struct signals *s, enum signals_receiver receiver); /* thousands a second */
+double signals_finish(struct signals *s);          /* thousands a second */
 
-/* arg: struct signals *const * */
 double signals_weft(const void *arg);
 double signals_signalfd(const void *arg);
 double signals_uv(const void *arg);
 double signals_uv_paced(const void *arg);
-
-void table_of_signals(unsigned rounds);
 
 #endif

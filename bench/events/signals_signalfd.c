@@ -28,10 +28,10 @@ static bool take_batch(struct signals *s, const struct signalfd_siginfo *batch, 
 }
 
 double signals_signalfd(const void *arg) {
-    struct signals *s = *(struct signals *const *)arg;
+    struct signals *s = signals_start(0);
     struct signalfd_siginfo batch[BATCH];
     struct epoll_event event = {.events = EPOLLIN};
-    signals_start(s, 0);
+    (void)arg;
     int fd = open_signalfd(), epoll = must_call("epoll_create1", epoll_create1(EPOLL_CLOEXEC));
     must_call("epoll_ctl", epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
     signals_go(s);
@@ -40,5 +40,5 @@ double signals_signalfd(const void *arg) {
         int size = must_call("read", (int)read(fd, batch, sizeof batch));
         more = take_batch(s, batch, (size_t)size / sizeof batch[0]);
     }
-    return signals_finish(s, BY_SIGNALFD);
+    return signals_finish(s);
 }

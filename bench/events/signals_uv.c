@@ -3,6 +3,7 @@
 #include "common/apart.h"
 #include "events/signals.h"
 
+#include <math.h>
 #include <uv.h>
 
 static void on_signal(uv_signal_t *handle, int signo) {
@@ -20,25 +21,26 @@ static void watch(uv_loop_t *loop, uv_signal_t *handle, uv_signal_cb fn, int sig
     must("uv_signal_start", uv_signal_start(handle, fn, signo));
 }
 
-static void receive(struct signals *s, unsigned pace) {
+static double receive(unsigned pace) {
+    struct signals *s = signals_start(pace);
     uv_loop_t loop;
     uv_signal_t counted = {.data = s}, end;
-    signals_start(s, pace);
     must("uv_loop_init", uv_loop_init(&loop));
     watch(&loop, &counted, on_signal, SIGNAL_COUNTED);
     watch(&loop, &end, on_end, SIGNAL_END);
     signals_go(s);
     uv_run(&loop, UV_RUN_DEFAULT);
+    double rate = signals_finish(s);
+    apart_note(2, NAN); /* not known */
+    return rate;
 }
 
 double signals_uv(const void *arg) {
-    struct signals *s = *(struct signals *const *)arg;
-    receive(s, 0);
-    return signals_finish(s, BY_UV);
+    (void)arg;
+    return receive(0);
 }
 
 double signals_uv_paced(const void *arg) {
-    struct signals *s = *(struct signals *const *)arg;
-    receive(s, SIGNALS_PACE);
-    return signals_finish(s, BY_UV_PACED);
+    (void)arg;
+    return receive(SIGNALS_PACE);
 }

@@ -22,14 +22,14 @@ static void on_start(weft_worker *w, void *arg) {
 }
 
 double signals_weft(const void *arg) {
-    struct signals *s = *(struct signals *const *)arg;
+    struct signals *s = signals_start(0);
     const int watched[] = {SIGNAL_COUNTED, SIGNAL_END, 0};
     const weft_runtime_options options = {
         .workers = 1, .signals = watched, .on_worker_start = on_start, .arg = s};
     weft_runtime *rt = NULL;
-    signals_start(s, 0);
+    (void)arg;
     must("weft_runtime_create", weft_runtime_create(&options, &rt));
     must("weft_runtime_run", weft_runtime_run(rt));
     weft_runtime_destroy(rt);
-    return signals_finish(s, BY_WEFT);
+    return signals_finish(s);
 }

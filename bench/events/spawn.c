@@ -1,18 +1,16 @@
 #include "events/spawn.h"
 
-#include "common/apart.h"
-#include "common/rounds.h"
+#include "micro/contest.h"
+#include "micro/families.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 
 #define SLICE_SECONDS 0.25
 
-enum { OPEN_FDS = 10000, OTHER_FDS = 64 };
+enum { OPEN_FDS = 10000 };
 
 char *spawn_argv[] = {(char[]){"/bin/true"}, NULL};
 
@@ -43,37 +41,22 @@ double spawn_rate(const struct spawns *s) {
     return s->exits / (s->end - s->begin);
 }
 
-static bool can_open(unsigned fds) {
-    struct rlimit limit = {0};
-    getrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur >= fds + OTHER_FDS)
-        return true;
-    printf("a parent with %u fds is left out: ulimit -n is %lu\n", fds,
-           (unsigned long)limit.rlim_cur);
-    return false;
-}
-
-void table_of_spawns(unsigned rounds) {
+void register_spawns(void) {
     static const struct spawn_parent parents[] = {
-        {"spawns, a small parent", 0, 0},
-        {"spawns, a parent of 1 GiB", (size_t)1 << 30, 0},
-        {"spawns, a parent with 10 000 fds", 0, OPEN_FDS},
+        {"small_parent", 0, 0},
+        {"1_GiB_parent", (size_t)1 << 30, 0},
+        {"10k_fds_parent", 0, OPEN_FDS},
     };
     static const struct contender contenders[] = {
-        {"weft", spawn_weft}, {"vfork + pidfd", spawn_vfork}, {"posix_spawn", spawn_posix_spawn},
-        {"fork", spawn_fork},
+        {"weft", spawn_weft},     {"raw", spawn_vfork}, {"raw_posix_spawn", spawn_posix_spawn},
+        {"raw_fork", spawn_fork},
 #ifdef WEFT_BENCH_UV
         {"libuv", spawn_uv},
 #endif
     };
-    for (unsigned i = 0; i < sizeof parents / sizeof parents[0]; i++) {
-        const struct contest contest = {.title = parents[i].title,
-                                        .unit = "spawns/s",
-                                        .contenders = contenders,
-                                        .count = sizeof contenders / sizeof contenders[0],
-                                        .arg = &parents[i],
-                                        .rounds = rounds};
-        if (can_open(parents[i].fds))
-            contest_run_apart(&contest);
-    }
+    for (unsigned i = 0; i < sizeof parents / sizeof parents[0]; i++)
+        contest_register(&(struct contest){.family = "spawn",
+                                           .cases = {{parents[i].name, PER_S}},
+                                           .arg = &parents[i],
+                                           CONTENDERS(contenders)});
 }

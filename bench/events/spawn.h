@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 struct spawn_parent {
-    const char *title;
+    const char *name;
     size_t memory; /* bytes that it has touched */
     unsigned fds;  /* that it has open, all of them close-on-exec */
 };
@@ -30,7 +30,5 @@ double spawn_vfork(const void *arg);
 double spawn_posix_spawn(const void *arg);
 double spawn_fork(const void *arg);
 double spawn_uv(const void *arg);
-
-void table_of_spawns(unsigned rounds);
 
 #endif

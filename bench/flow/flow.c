@@ -1,12 +1,4 @@
-/* What crosses threads and sockets: weft, libuv, and the system calls by themselves.
- *
- * weft-flow wakeups [ROUNDS]     two threads that wake each other
- * weft-flow transfer [ROUNDS]    16 MiB at a time: copied, lent, from a file
- * weft-flow sends [ROUNDS]       messages from foreign threads to one connection
- * weft-flow moves [ROUNDS]       streams that go to another worker and back */
 #include "flow/flow.h"
-
-#include "common/cli.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -22,6 +14,10 @@
 enum { RECEIVE_BYTES = 256 << 10 };
 
 static cpu_set_t allowed;
+
+void flow_prepare(void) {
+    must_call("sched_getaffinity", sched_getaffinity(0, sizeof allowed, &allowed));
+}
 
 void flow_pin(unsigned number) {
     cpu_set_t chosen;
@@ -63,28 +59,4 @@ void flow_receive(int socket, size_t bytes) {
         must("more bytes", n > 0 && (size_t)n <= bytes ? 0 : -EPROTO);
         bytes -= (size_t)n;
     }
-}
-
-static const struct {
-    const char *name;
-    void (*table)(unsigned rounds);
-    unsigned rounds;
-} contests[] = {
-    {"wakeups", table_of_wakeups, 61},
-    {"transfer", table_of_transfers, 31},
-    {"sends", table_of_sends, 11},
-    {"moves", table_of_moves, 9},
-};
-
-int main(int argc, char **argv) {
-    uint64_t rounds = 0;
-    bool usable = argc == 2 || (argc == 3 && cli_number(argv[2], 1, ROUNDS_MAX, &rounds) == 0);
-    must_call("sched_getaffinity", sched_getaffinity(0, sizeof allowed, &allowed));
-    for (unsigned i = 0; usable && i < sizeof contests / sizeof contests[0]; i++)
-        if (strcmp(argv[1], contests[i].name) == 0) {
-            contests[i].table(rounds ? (unsigned)rounds : contests[i].rounds);
-            return EXIT_SUCCESS;
-        }
-    fprintf(stderr, "usage: weft-flow wakeups|transfer|sends|moves [ROUNDS]\n");
-    return EXIT_FAILURE;
 }

@@ -9,7 +9,7 @@
 enum { JOURNEYS = 20000 }; /* there and back, by all streams together */
 
 struct load {
-    const char *title;
+    const char *name;
     unsigned streams;
 };
 
@@ -67,17 +67,12 @@ static double moves(const void *arg) {
     return (end - begin) * 1e6 / JOURNEYS;
 }
 
-void table_of_moves(unsigned rounds) {
-    static const struct load loads[] = {{"a stream moves there and back", 1},
-                                        {"256 streams move there and back, each time", 256}};
+void register_moves(void) {
+    static const struct load loads[] = {{"1_stream", 1}, {"256_streams", 256}};
     static const struct contender contenders[] = {{"weft", moves}};
-    for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++) {
-        const struct contest contest = {.title = loads[i].title,
-                                        .unit = "us",
-                                        .contenders = contenders,
-                                        .count = 1,
-                                        .arg = &loads[i],
-                                        .rounds = rounds};
-        contest_run_apart(&contest);
-    }
+    for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++)
+        contest_register(&(struct contest){.family = "moves",
+                                           .cases = {{loads[i].name, US}},
+                                           .arg = &loads[i],
+                                           CONTENDERS(contenders)});
 }

@@ -13,7 +13,7 @@
 enum { BYTES = 64, MESSAGES = 200000 };
 
 struct load {
-    const char *title;
+    const char *name;
     unsigned threads;
 };
 
@@ -219,24 +219,18 @@ static double by_uv_gathered(const void *arg) {
 }
 #endif
 
-void table_of_sends(unsigned rounds) {
-    static const struct load loads[] = {{"64 bytes from 1 thread to a connection", 1},
-                                        {"64 bytes from 2 threads to a connection", 2},
-                                        {"64 bytes from 4 threads to a connection", 4}};
+void register_sends(void) {
+    static const struct load loads[] = {{"1_threads", 1}, {"2_threads", 2}, {"4_threads", 4}};
     static const struct contender contenders[] = {
-        {"weft_send", by_weft},
+        {"weft", by_weft},
 #ifdef WEFT_BENCH_UV
-        {"libuv, each", by_uv_each},
-        {"libuv, gathered", by_uv_gathered},
+        {"libuv", by_uv_each},
+        {"libuv_gathered", by_uv_gathered},
 #endif
     };
-    for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++) {
-        const struct contest contest = {.title = loads[i].title,
-                                        .unit = "M/s",
-                                        .contenders = contenders,
-                                        .count = sizeof contenders / sizeof contenders[0],
-                                        .arg = &loads[i],
-                                        .rounds = rounds};
-        contest_run_apart(&contest);
-    }
+    for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++)
+        contest_register(&(struct contest){.family = "sends",
+                                           .cases = {{loads[i].name, MILLIONS_PER_S}},
+                                           .arg = &loads[i],
+                                           CONTENDERS(contenders)});
 }

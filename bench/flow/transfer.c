@@ -132,10 +132,9 @@ static void serve_by_weft(size_t (*on_data)(weft_stream *, const uint8_t *, size
     weft_runtime_destroy(rt);
 }
 
-/* --- the table: of rates, then of CPU time ---------------------------------------------------- */
+/* --- the figures: the rate, and the CPU time ------------------------------------------------- */
 
-static double run(const void *wants_cpu, push_fn *push,
-                  size_t (*on_data)(weft_stream *, const uint8_t *, size_t)) {
+static double run(push_fn *push, size_t (*on_data)(weft_stream *, const uint8_t *, size_t)) {
     const double gigabytes = (double)REQUESTS * BYTES / 1e9;
     prepare();
     double begin = bench_seconds(), cpu_begin = cpu_seconds();
@@ -143,49 +142,43 @@ static double run(const void *wants_cpu, push_fn *push,
         serve_by_hand(push);
     else
         serve_by_weft(on_data);
-    double cpu = cpu_seconds() - cpu_begin, time = bench_seconds() - begin;
-    return *(const bool *)wants_cpu ? cpu * 1e3 / gigabytes : gigabytes / time;
+    apart_note(1, (cpu_seconds() - cpu_begin) * 1e3 / gigabytes);
+    return gigabytes / (bench_seconds() - begin);
 }
 
 static double weft_copied(const void *arg) {
-    return run(arg, NULL, copy);
+    (void)arg;
+    return run(NULL, copy);
 }
 
 static double weft_lent(const void *arg) {
-    return run(arg, NULL, lend);
+    (void)arg;
+    return run(NULL, lend);
 }
 
 static double weft_file(const void *arg) {
-    return run(arg, NULL, send_file);
+    (void)arg;
+    return run(NULL, send_file);
 }
 
 static double raw_memory(const void *arg) {
-    return run(arg, push_memory, NULL);
+    (void)arg;
+    return run(push_memory, NULL);
 }
 
 static double raw_file(const void *arg) {
-    return run(arg, push_file, NULL);
+    (void)arg;
+    return run(push_file, NULL);
 }
 
-static void compete(const char *title, const struct contender *contenders, unsigned count,
-                    unsigned rounds) {
-    static const bool wants_cpu[] = {false, true};
-    for (unsigned i = 0; i < 2; i++) {
-        const struct contest contest = {.title = title,
-                                        .unit = wants_cpu[i] ? "ms of server CPU per GB" : "GB/s",
-                                        .contenders = contenders,
-                                        .count = count,
-                                        .arg = &wants_cpu[i],
-                                        .rounds = rounds};
-        contest_run_apart(&contest);
-    }
-}
-
-void table_of_transfers(unsigned rounds) {
+void register_transfers(void) {
     static const struct contender from_memory[] = {
-        {"weft, lent", weft_lent}, {"weft, copied", weft_copied}, {"epoll, send", raw_memory}};
-    static const struct contender from_file[] = {{"weft, sendfile", weft_file},
-                                                 {"epoll, sendfile", raw_file}};
-    compete("16 MiB at a time, from memory", from_memory, 3, rounds);
-    compete("16 MiB at a time, from a cached file", from_file, 2, rounds);
+        {"weft", weft_lent}, {"weft_copied", weft_copied}, {"raw", raw_memory}};
+    static const struct contender from_file[] = {{"weft", weft_file}, {"raw", raw_file}};
+    contest_register(&(struct contest){.family = "transfer",
+                                       .cases = {{"memory", GB_PER_S}, {"memory_cpu", MS_PER_GB}},
+                                       CONTENDERS(from_memory)});
+    contest_register(&(struct contest){.family = "transfer",
+                                       .cases = {{"file", GB_PER_S}, {"file_cpu", MS_PER_GB}},
+                                       CONTENDERS(from_file)});
 }

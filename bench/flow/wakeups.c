@@ -3,8 +3,6 @@
 #include "flow/flow.h"
 
 #include <pthread.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #ifdef WEFT_BENCH_UV
@@ -17,7 +15,7 @@
 enum { TRIPS_PER_LOOK = 64 }; /* at the clock */
 
 struct load {
-    const char *title;
+    const char *name;
     unsigned cpus; /* 2: each thread has one; 1: they share it */
 };
 
@@ -103,10 +101,6 @@ static double level(const void *arg) {
 
 /* --- weft: each worker posts the other's task ------------------------------------------------- */
 
-enum way { BY_DEFAULT, ASLEEP, SPINNING, WAYS };
-
-static struct { uint64_t trips, spins, hits; } * spun; /* of all runs of a way; shared */
-
 struct end {
     weft_task task;
     struct end *other;
@@ -126,55 +120,48 @@ static void weft_pin(weft_worker *w, void *load) {
     flow_pin(weft_worker_index(w) % ((const struct load *)load)->cpus);
 }
 
-static void note_spins(const struct end *ends, enum way way) {
-    spun[way].trips += ends[0].trips->count;
+static void note_spins(const struct end *ends) {
+    uint64_t spins = 0, hits = 0;
     for (unsigned i = 0; i < 2; i++) {
         weft_stats stats;
         must("stats", weft_worker_stats(ends[i].worker, &stats, sizeof stats));
-        spun[way].spins += stats.spins;
-        spun[way].hits += stats.spins_hit;
+        spins += stats.spins;
+        hits += stats.spins_hit;
     }
+    apart_note(1, ends[0].trips->count);
+    apart_note(2, (double)spins);
+    apart_note(3, (double)hits);
 }
 
-static double weft_run(const void *arg, enum way way) {
-    static const uint32_t spin[WAYS] = {WEFT_SPIN_AUTO, WEFT_SPIN_NEVER, WEFT_SPIN_ALWAYS};
+static double weft_run(const void *arg, uint32_t spin) {
     struct load load = *(const struct load *)arg;
     const weft_runtime_options options = {.workers = 2, .on_worker_start = weft_pin, .arg = &load};
     struct trips trips = {0};
     struct end ends[2];
     weft_runtime *rt = NULL;
     must("weft_runtime_create", weft_runtime_create(&options, &rt));
-    must("weft_runtime_set_spin", weft_runtime_set_spin(rt, spin[way]));
+    must("weft_runtime_set_spin", weft_runtime_set_spin(rt, spin));
     for (unsigned i = 0; i < 2; i++)
         ends[i] = (struct end){
             .task.run = weft_woken, .other = &ends[1 - i], .worker = weft_runtime_worker(rt, i)};
     ends[0].trips = &trips;
     must("weft_post", weft_post(ends[1].worker, &ends[1].task));
     must("weft_runtime_run", weft_runtime_run(rt));
-    note_spins(ends, way);
+    note_spins(ends);
     weft_runtime_destroy(rt);
     return us_each(&trips);
 }
 
 static double weft_by_default(const void *arg) {
-    return weft_run(arg, BY_DEFAULT);
+    return weft_run(arg, WEFT_SPIN_AUTO);
 }
 
 static double weft_asleep(const void *arg) {
-    return weft_run(arg, ASLEEP);
+    return weft_run(arg, WEFT_SPIN_NEVER);
 }
 
 static double weft_spinning(const void *arg) {
-    return weft_run(arg, SPINNING);
-}
-
-static void print_spun(void) {
-    static const char *const names[WAYS] = {"by default", "WEFT_SPIN_NEVER", "WEFT_SPIN_ALWAYS"};
-    for (int way = 0; way < WAYS; way++)
-        printf("  %s: %llu spins in %llu round trips, %llu found work\n", names[way],
-               (unsigned long long)spun[way].spins, (unsigned long long)spun[way].trips,
-               (unsigned long long)spun[way].hits);
-    memset(spun, 0, WAYS * sizeof *spun);
+    return weft_run(arg, WEFT_SPIN_ALWAYS);
 }
 
 /* --- libuv: each loop sends the other's uv_async ---------------------------------------------- */
@@ -222,28 +209,22 @@ static double libuv(const void *arg) {
 }
 #endif
 
-void table_of_wakeups(unsigned rounds) {
-    static const struct load loads[] = {{"a wake-up and back, a CPU for each thread", 2},
-                                        {"a wake-up and back, one CPU for both", 1}};
+void register_wakeups(void) {
+    static const struct load loads[] = {{"two_cpus", 2}, {"one_cpu", 1}};
     static const struct contender contenders[] = {
-        {"weft, asleep", weft_asleep},
-        {"eventfd, edge", edge},
-        {"eventfd, read", level},
+        {"weft", weft_by_default},
+        {"weft_asleep", weft_asleep},
+        {"weft_spinning", weft_spinning},
+        {"raw", edge},
+        {"raw_read", level},
 #ifdef WEFT_BENCH_UV
-        {"libuv, uv_async", libuv},
+        {"libuv", libuv},
 #endif
-        {"weft, by default", weft_by_default},
-        {"weft, spinning", weft_spinning},
     };
-    spun = apart_shared(WAYS * sizeof *spun);
-    for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++) {
-        const struct contest contest = {.title = loads[i].title,
-                                        .unit = "us",
-                                        .contenders = contenders,
-                                        .count = sizeof contenders / sizeof contenders[0],
-                                        .arg = &loads[i],
-                                        .rounds = rounds};
-        contest_run_apart(&contest);
-        print_spun();
-    }
+    for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++)
+        contest_register(
+            &(struct contest){.family = "wakeup",
+                              .cases = {{loads[i].name, US}, {"trips"}, {"spins"}, {"spins_hit"}},
+                              .arg = &loads[i],
+                              CONTENDERS(contenders)});
 }

@@ -3,9 +3,8 @@
  * table with chains, as large as the keys want it, behind a mutex or a read-write lock. Same keys,
  * same hash. A write in the table stores the id in place; in the directory it makes a new entry. */
 #include "base/hash.h"
-#include "common/rounds.h"
-#include "micro/shim.h"
-#include "micro/tables.h"
+#include "micro/contest.h"
+#include "micro/families.h"
 
 #include <weft.h>
 
@@ -17,6 +16,7 @@
 enum { KEYS = 10000, BUCKETS = 16384, OPERATIONS = 1000000, TURN = 1000, THREADS_MAX = 16 };
 
 struct load {
+    const char *name;
     unsigned threads, writes_percent;
 };
 
@@ -253,41 +253,19 @@ static double run_rwlock(const void *load) {
     return run_threads(load, &rwlock_subject);
 }
 
-void table_of_directories(unsigned rounds) {
+void register_directories(void) {
     static const struct contender contenders[] = {
-        {"weft, workers", run_workers},
-        {"weft, foreign threads", run_foreign},
-        {"mutex+table", run_mutex},
-        {"rwlock+table", run_rwlock},
+        {"weft", run_workers},
+        {"weft_foreign", run_foreign},
+        {"mutex_table", run_mutex},
+        {"rwlock_table", run_rwlock},
     };
-    static const struct load loads[] = {{1, 0}, {2, 0}, {4, 0}, {1, 10}, {2, 10}, {4, 10}};
-    for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++) {
-        char title[96];
-        snprintf(title, sizeof title, "10 000 keys, %u thread%s, %u %% writes", loads[i].threads,
-                 loads[i].threads > 1 ? "s" : "", loads[i].writes_percent);
-        struct contest contest = {title, "M/s", contenders, 4, &loads[i], rounds};
-        contest_run(&contest);
-    }
+    static const struct load loads[] = {{"1_threads", 1, 0},       {"2_threads", 2, 0},
+                                        {"4_threads", 4, 0},       {"1_threads_puts", 1, 10},
+                                        {"2_threads_puts", 2, 10}, {"4_threads_puts", 4, 10}};
+    for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++)
+        contest_register(&(struct contest){.family = "directory",
+                                           .cases = {{loads[i].name, MILLIONS_PER_S}},
+                                           .arg = &loads[i],
+                                           CONTENDERS(contenders)});
 }
-
-static void bench_directory(struct bench_state *s, double (*run)(const void *load)) {
-    struct load load = {(unsigned)bench_argument(s), 0};
-    while (bench_keep_running(s, 1)) {
-        double rate = run(&load);
-        bench_took(s, OPERATIONS / rate / 1e6);
-        bench_counter(s, "Mlookups/s", rate);
-    }
-}
-
-#define BENCH_DIRECTORY(name)                                                                      \
-    static void bench_directory_##name(struct bench_state *s) {                                    \
-        bench_directory(s, run_##name);                                                            \
-    }                                                                                              \
-    BENCH("directory/" #name, bench_directory_##name, .manual_time = true, .argument = 1)          \
-    BENCH("directory/" #name, bench_directory_##name, .manual_time = true, .argument = 2)          \
-    BENCH("directory/" #name, bench_directory_##name, .manual_time = true, .argument = 4)
-
-BENCH_DIRECTORY(workers)
-BENCH_DIRECTORY(foreign)
-BENCH_DIRECTORY(mutex)
-BENCH_DIRECTORY(rwlock)
