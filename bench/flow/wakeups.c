@@ -10,35 +10,12 @@
 #endif
 #include <weft.h>
 
-#define SLICE_SECONDS 0.05
-
-enum { TRIPS_PER_LOOK = 64 }; /* at the clock */
+#define SLICE 0.05 /* seconds */
 
 struct load {
     const char *name;
     unsigned cpus; /* 2: each thread has one; 1: they share it */
 };
-
-struct trips { /* there and back */
-    double begin, end;
-    unsigned count;
-};
-
-/* After each; false: enough. */
-static bool again(struct trips *t) {
-    if (++t->count % TRIPS_PER_LOOK != 0)
-        return true;
-    t->end = bench_seconds();
-    if (t->begin == 0) { /* the first ones warm up */
-        t->begin = t->end;
-        t->count = 0;
-    }
-    return t->end - t->begin < SLICE_SECONDS;
-}
-
-static double us_each(const struct trips *t) {
-    return (t->end - t->begin) * 1e6 / t->count;
-}
 
 /* --- the floor: an eventfd in an epoll set for each; edge-triggered and never read, or read --- */
 
@@ -77,7 +54,7 @@ static double raw_run(const struct load *load, bool reads) {
     int a = must_call("eventfd", eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     int b = must_call("eventfd", eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     struct raw near = {.mine = a, .other = b, .reads = reads};
-    struct trips trips = {0};
+    struct trips trips = {.seconds = SLICE};
     pthread_t thread;
     far = (struct raw){.mine = b, .other = a, .reads = reads, .cpu = load->cpus - 1};
     raw_open(&near);
@@ -87,8 +64,8 @@ static double raw_run(const struct load *load, bool reads) {
     do {
         must_call("eventfd_write", eventfd_write(near.other, 1));
         raw_wait(&near);
-    } while (again(&trips));
-    return us_each(&trips);
+    } while (trips_again(&trips));
+    return trips_us_each(&trips);
 }
 
 static double edge(const void *arg) {
@@ -110,7 +87,7 @@ struct end {
 
 static void weft_woken(weft_task *task) {
     const struct end *e = WEFT_CONTAINER_OF(task, struct end, task);
-    if (e->trips && !again(e->trips))
+    if (e->trips && !trips_again(e->trips))
         weft_runtime_stop(weft_worker_runtime(e->worker));
     else
         must("weft_post", weft_post(e->other->worker, &e->other->task));
@@ -136,7 +113,7 @@ static void note_spins(const struct end *ends) {
 static double weft_run(const void *arg, uint32_t spin) {
     struct load load = *(const struct load *)arg;
     const weft_runtime_options options = {.workers = 2, .on_worker_start = weft_pin, .arg = &load};
-    struct trips trips = {0};
+    struct trips trips = {.seconds = SLICE};
     struct end ends[2];
     weft_runtime *rt = NULL;
     must("weft_runtime_create", weft_runtime_create(&options, &rt));
@@ -149,7 +126,7 @@ static double weft_run(const void *arg, uint32_t spin) {
     must("weft_runtime_run", weft_runtime_run(rt));
     note_spins(ends);
     weft_runtime_destroy(rt);
-    return us_each(&trips);
+    return trips_us_each(&trips);
 }
 
 static double weft_by_default(const void *arg) {
@@ -177,7 +154,7 @@ struct uv_end {
 
 static void uv_woken(uv_async_t *async) {
     const struct uv_end *e = async->data;
-    if (e->trips && !again(e->trips))
+    if (e->trips && !trips_again(e->trips))
         uv_stop(async->loop);
     else
         must("uv_async_send", uv_async_send(&e->other->async));
@@ -192,7 +169,7 @@ static void *uv_run_end(void *arg) {
 
 static double libuv(const void *arg) {
     static struct uv_end ends[2];
-    struct trips trips = {0};
+    struct trips trips = {.seconds = SLICE};
     pthread_t thread;
     for (unsigned i = 0; i < 2; i++) {
         ends[i].other = &ends[1 - i];
@@ -205,7 +182,7 @@ static double libuv(const void *arg) {
     must("uv_async_send", uv_async_send(&ends[1].async));
     must("thread", -pthread_create(&thread, NULL, uv_run_end, &ends[1]));
     uv_run_end(&ends[0]);
-    return us_each(&trips);
+    return trips_us_each(&trips);
 }
 #endif
 

@@ -7,9 +7,14 @@
 void bench_prepare(void) {
     cli_raise_fd_limit();
     flow_prepare();
+    register_posts();
+    register_asyncs();
     register_queues();
     register_directories();
     register_wakeups();
+    register_calls();
+    register_ping_pongs();
+    register_writes();
     register_sends();
     register_transfers();
     register_moves();

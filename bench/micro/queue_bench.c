@@ -10,13 +10,13 @@ void register_queues(void) {
         const char *name;
         struct post_load load;
     } cases[] = {
-        {"1_posters_asleep", {1, POSTS, false, false}},
-        {"2_posters_asleep", {2, POSTS, false, false}},
-        {"4_posters_asleep", {4, POSTS, false, false}},
-        {"1_posters_spinning", {1, POSTS, true, false}},
-        {"2_posters_spinning", {2, POSTS, true, false}},
-        {"4_posters_spinning", {4, POSTS, true, false}},
-        {"one_by_one_spinning", {1, POSTS / 250, true, true}},
+        {"1_posters_asleep", {.posters = 1, .posts = POSTS}},
+        {"2_posters_asleep", {.posters = 2, .posts = POSTS}},
+        {"4_posters_asleep", {.posters = 4, .posts = POSTS}},
+        {"1_posters_spinning", {1, POSTS, .spins = true}},
+        {"2_posters_spinning", {2, POSTS, .spins = true}},
+        {"4_posters_spinning", {4, POSTS, .spins = true}},
+        {"one_by_one_spinning", {1, POSTS / 250, .spins = true, .one_by_one = true}},
     };
     static const struct contender contenders[] = {
         {"weft", post_weft},

@@ -29,8 +29,9 @@ struct post_load {
     unsigned posters;
     unsigned posts; /* of all posters together */
     bool spins;     /* the owner: else it sleeps in epoll */
-    bool
-        one_by_one; /* one poster, which waits for each post to be run: the queue is always empty */
+    bool pins;      /* the owner to CPU 0, the posters to CPU 1: else the scheduler places them */
+    /* One poster, which waits for each post to be run: the queue is always empty. */
+    bool one_by_one;
 };
 
 /* Million posts per second, from the first push to the last run. */

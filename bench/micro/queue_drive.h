@@ -1,5 +1,5 @@
 /* The drivers, compiled once into each queue under test (queue_door.h). */
-#include "common/rounds.h"
+#include "flow/flow.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,7 +19,7 @@ struct drive {
     __attribute__((
         aligned(CACHE_PAIR))) _Atomic unsigned done; /* by the owner, for those who wait */
     __attribute__((aligned(CACHE_PAIR))) unsigned each;
-    bool one_by_one;
+    bool one_by_one, pins;
     pthread_barrier_t start;
 };
 
@@ -34,6 +34,8 @@ static void *drive_poster(void *arg) {
     struct door *door = &driver->drive->door;
     unsigned each = driver->drive->each;
     struct post *posts = driver->posts;
+    if (driver->drive->pins)
+        flow_pin(1);
     pthread_barrier_wait(&driver->drive->start);
     driver->begin = bench_seconds();
     for (unsigned i = 0; i < each; i++) {
@@ -101,6 +103,7 @@ static double drive(const struct post_load *load) {
         all[i] = (struct post){.run = drive_run};
     drive_sum = 0;
     d.one_by_one = load->one_by_one;
+    d.pins = load->pins;
     atomic_store(&d.done, 0);
     door_init(&d.door);
     d.door.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -110,6 +113,8 @@ static double drive(const struct post_load *load) {
         if (pthread_create(&threads[i], NULL, drive_poster, &drivers[i]) != 0)
             return -1;
     }
+    if (load->pins)
+        flow_pin(0);
     pthread_barrier_wait(&d.start);
     drive_owner(&d, total, load->spins);
     double end = bench_seconds(), begin = end;
