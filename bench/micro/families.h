@@ -6,6 +6,7 @@ void register_posts(void);
 void register_asyncs(void);
 void register_queues(void);
 void register_timers(void);
+void register_selectors(void);
 void register_directories(void);
 
 /* ../flow */

@@ -10,6 +10,8 @@ void bench_prepare(void) {
     register_posts();
     register_asyncs();
     register_queues();
+    register_timers();
+    register_selectors();
     register_directories();
     register_wakeups();
     register_calls();
