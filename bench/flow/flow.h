@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <weft.h>
 
 void flow_prepare(void); /* once, before any thread is tied to a CPU */
 
@@ -28,5 +29,7 @@ double trips_us_each(const struct trips *t);
 int flow_connect(void (*peer)(int socket, const void *arg), const void *arg);
 void flow_pair(int ends[2]);                 /* both ends of one, non-blocking */
 void flow_receive(int socket, size_t bytes); /* a peer's: reads and discards so many */
+
+size_t flow_ignore(weft_stream *s, const uint8_t *data, size_t len); /* on_data: takes all */
 
 #endif

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <sys/socket.h>
-#include <weft.h>
 
 enum { JOURNEYS = 20000 }; /* there and back, by all streams together */
 
@@ -36,15 +35,11 @@ static void on_move(weft_stream *s) {
     }
 }
 
-static size_t ignore(weft_stream *s, const uint8_t *data, size_t len) {
-    (void)s;
-    (void)data;
-    return len;
-}
-
 static void on_start(weft_worker *w, void *arg) {
-    static const weft_protocol protocol = {
-        .on_open = move_on, .on_data = ignore, .on_move = on_move, .on_stop = weft_stream_abort};
+    static const weft_protocol protocol = {.on_open = move_on,
+                                           .on_data = flow_ignore,
+                                           .on_move = on_move,
+                                           .on_stop = weft_stream_abort};
     (void)arg;
     flow_pin(weft_worker_index(w));
     if (weft_worker_index(w) == 1)

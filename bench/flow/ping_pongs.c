@@ -1,16 +1,14 @@
 /* ping_pongs: libuv's benchmark of this name with its server in the same loop: "PING\n" goes from
  * one end of a TCP connection to the other and back, and then again. */
 #include "flow/flow.h"
+#ifdef WEFT_BENCH_UV
+#include "flow/flow_uv.h"
+#endif
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#ifdef WEFT_BENCH_UV
-#include <uv.h>
-#endif
-#include <weft.h>
 
 enum { CLIENT, SERVER };
 
@@ -95,27 +93,8 @@ static double by_weft(const void *arg) {
 static uv_tcp_t streams[2];
 static bool tries;
 
-static void on_written(uv_write_t *request, int status) {
-    must("uv_write", status);
-    free(request);
-}
-
 static void uv_ping(uv_stream_t *s) {
-    const uv_buf_t buffer = {.base = (char *)(uintptr_t)ping, .len = sizeof ping};
-    if (tries) {
-        must("uv_try_write", uv_try_write(s, &buffer, 1));
-        return;
-    }
-    uv_write_t *request = malloc(sizeof *request);
-    must_call("malloc", request ? 0 : -1);
-    must("uv_write", uv_write(request, s, &buffer, 1, on_written));
-}
-
-static void lend_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buffer) {
-    static char buffer[4096];
-    (void)handle;
-    (void)suggested;
-    *ret_buffer = uv_buf_init(buffer, sizeof buffer);
+    flow_uv_write((uv_tcp_t *)s, ping, sizeof ping, tries);
 }
 
 static void on_read(uv_stream_t *s, ssize_t len, const uv_buf_t *buffer) {
@@ -133,11 +112,8 @@ static double by_uv(bool by_trying) {
     tries = by_trying;
     must("uv_loop_init", uv_loop_init(&loop));
     prepare();
-    for (int i = 0; i < 2; i++) {
-        must("uv_tcp_init", uv_tcp_init(&loop, &streams[i]));
-        must("uv_tcp_open", uv_tcp_open(&streams[i], ends[i]));
-        must("uv_read_start", uv_read_start((uv_stream_t *)&streams[i], lend_buffer, on_read));
-    }
+    for (int i = 0; i < 2; i++)
+        flow_uv_open(&loop, &streams[i], ends[i], on_read);
     uv_ping((uv_stream_t *)&streams[CLIENT]);
     uv_run(&loop, UV_RUN_DEFAULT);
     return trips_us_each(&trips);

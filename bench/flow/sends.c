@@ -1,14 +1,13 @@
 /* Messages of 64 bytes from foreign threads to one connection, whose peer reads and counts. Time
  * runs until it has all. The loop is on CPU 0, the threads and the peer are on CPU 1. */
 #include "flow/flow.h"
+#ifdef WEFT_BENCH_UV
+#include "flow/flow_uv.h"
+#endif
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef WEFT_BENCH_UV
-#include <uv.h>
-#endif
-#include <weft.h>
 
 enum { BYTES = 64, MESSAGES = 200000 };
 
@@ -70,12 +69,6 @@ static void send_by_id(const char *data) {
     must("weft_send", weft_send(runtime, id, data, BYTES));
 }
 
-static size_t ignore(weft_stream *s, const uint8_t *data, size_t len) {
-    (void)s;
-    (void)data;
-    return len;
-}
-
 static void on_close(weft_stream *s, int error) {
     must("the stream", error);
     weft_runtime_stop(weft_worker_runtime(weft_stream_worker(s)));
@@ -84,7 +77,7 @@ static void on_close(weft_stream *s, int error) {
 /* All messages may wait at once, as in the list that it is compared with. */
 static void on_start(weft_worker *w, void *arg) {
     static const weft_protocol protocol = {
-        .on_data = ignore, .on_close = on_close, .max_pending = (size_t)MESSAGES * BYTES};
+        .on_data = flow_ignore, .on_close = on_close, .max_pending = (size_t)MESSAGES * BYTES};
     weft_stream *s = NULL;
     (void)arg;
     must("weft_adopt", weft_adopt(w, peer, &protocol, NULL, &s));
@@ -185,26 +178,11 @@ static void write_gathered(uv_async_t *async) {
         free(all);
 }
 
-static void lend_scratch(uv_handle_t *handle, size_t suggested, uv_buf_t *ret_buffer) {
-    static char scratch[64];
-    (void)handle;
-    (void)suggested;
-    *ret_buffer = uv_buf_init(scratch, sizeof scratch);
-}
-
-static void on_read(uv_stream_t *s, ssize_t len, const uv_buf_t *buffer) {
-    (void)buffer;
-    if (len < 0)
-        uv_stop(s->loop);
-}
-
 static double by_uv(const void *arg, uv_async_cb on_wake) {
     prepare(arg, send_by_list);
     must("uv_loop_init", uv_loop_init(&loop));
     must("uv_async_init", uv_async_init(&loop, &wake, on_wake));
-    must("uv_tcp_init", uv_tcp_init(&loop, &stream));
-    must("uv_tcp_open", uv_tcp_open(&stream, peer));
-    must("uv_read_start", uv_read_start((uv_stream_t *)&stream, lend_scratch, on_read));
+    flow_uv_open(&loop, &stream, peer, NULL);
     go();
     uv_run(&loop, UV_RUN_DEFAULT);
     return rate();

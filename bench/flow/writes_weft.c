@@ -1,9 +1,8 @@
 /* A turn is a task, which posts itself again: an iteration of the loop for each. */
-#include "common/apart.h"
+#include "flow/flow.h"
 #include "flow/writes.h"
 
 #include <stdint.h>
-#include <weft.h>
 
 static int connection;
 static weft_stream *stream;
@@ -16,12 +15,6 @@ static void turn(weft_task *task) {
     must("weft_post", weft_post(weft_worker_current(), task));
 }
 
-static size_t ignore(weft_stream *s, const uint8_t *data, size_t len) {
-    (void)s;
-    (void)data;
-    return len;
-}
-
 static void on_close(weft_stream *s, int error) {
     must("the stream", error);
     writes_end();
@@ -30,7 +23,7 @@ static void on_close(weft_stream *s, int error) {
 
 static void on_start(weft_worker *w, void *task) {
     static const weft_protocol protocol = {
-        .on_data = ignore, .on_close = on_close, .max_pending = SIZE_MAX};
+        .on_data = flow_ignore, .on_close = on_close, .max_pending = SIZE_MAX};
     must("weft_adopt", weft_adopt(w, connection, &protocol, NULL, &stream));
     writes_begin();
     must("weft_post", weft_post(w, task));

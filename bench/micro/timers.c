@@ -91,8 +91,7 @@ void register_timers(void) {
     static const struct timers_load ten_thousand = {10000, 10, 5, 0}, million = {MILLION, 1, 50, 0},
                                     growing = {MILLION, 1, 0, MILLION / 20};
     static const struct contender contenders[] = {
-        {"weft", timers_weft},
-        {"weft_wheel", timers_wheel},
+        {"weft", timers_weft}, {"weft_start_at", timers_weft_at}, {"weft_wheel", timers_wheel},
 #ifdef WEFT_BENCH_UV
         {"libuv", timers_uv},
 #endif

@@ -32,6 +32,7 @@ double timers_figure(void);                      /* notes the others too */
 /* arg: struct timers_load */
 double timers_wheel(const void *arg);
 double timers_weft(const void *arg);
+double timers_weft_at(const void *arg);
 double timers_uv(const void *arg);
 double timers_ev(const void *arg);
 
