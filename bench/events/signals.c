@@ -106,8 +106,8 @@ void register_signals(void) {
         {"libuv_paced", signals_uv_paced},
 #endif
     };
-    contest_register(
-        &(struct contest){.family = "signal",
-                          .cases = {{"100k_queued", THOUSANDS_PER_S}, {"lost"}, {"out_of_order"}},
-                          CONTENDERS(contenders)});
+    contest_register(&(struct contest){
+        .family = "signal",
+        .cases = {{"100k_queued", THOUSANDS_PER_S}, {"lost", COUNTER}, {"out_of_order", COUNTER}},
+        CONTENDERS(contenders)});
 }

@@ -1,4 +1,4 @@
-/* Connections of libuv, as most programs have them: a buffer to read into, memory for each write. */
+/* Connections of libuv, as most programs have them: a buffer to read into, memory per write. */
 #ifndef WEFT_BENCH_FLOW_UV_H
 #define WEFT_BENCH_FLOW_UV_H
 

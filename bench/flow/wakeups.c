@@ -199,9 +199,11 @@ void register_wakeups(void) {
 #endif
     };
     for (unsigned i = 0; i < sizeof loads / sizeof loads[0]; i++)
-        contest_register(
-            &(struct contest){.family = "wakeup",
-                              .cases = {{loads[i].name, US}, {"trips"}, {"spins"}, {"spins_hit"}},
-                              .arg = &loads[i],
-                              CONTENDERS(contenders)});
+        contest_register(&(struct contest){.family = "wakeup",
+                                           .cases = {{loads[i].name, US},
+                                                     {"trips", COUNTER},
+                                                     {"spins", COUNTER},
+                                                     {"spins_hit", COUNTER}},
+                                           .arg = &loads[i],
+                                           CONTENDERS(contenders)});
 }

@@ -31,7 +31,10 @@ static void on_start(weft_worker *w, void *task) {
 
 double writes_weft(const void *arg) {
     weft_task first = {.run = turn};
-    const weft_runtime_options options = {.workers = 1, .on_worker_start = on_start, .arg = &first};
+    const weft_runtime_options options = {.workers = 1,
+                                          .stall_ns = WEFT_FOREVER, /* a turn may be long */
+                                          .on_worker_start = on_start,
+                                          .arg = &first};
     weft_runtime *rt = NULL;
     connection = writes_connect(arg);
     must("weft_runtime_create", weft_runtime_create(&options, &rt));

@@ -1,7 +1,7 @@
 /* async_pummel_N, million_async: libuv's benchmarks of these names, made shorter.
  *
- * async_pummel_N: N threads wake one loop as fast as they can; how often is it called? uv_async_send
- * makes one call of many sends; of weft every post is a call.
+ * async_pummel_N: N threads wake one loop as fast as they can; how often is it called? Many
+ * uv_async_send are one call; of weft every post is a call.
  *
  * million_async: a thread picks one of a million handles at random, and sends to it, again and
  * again. weft's equivalent is a million tasks, each with a flag that it is on its way, so that it
