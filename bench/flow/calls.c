@@ -89,7 +89,7 @@ static double by_hand(const void *arg) {
     return call_again_and_again(arg, call_raw);
 }
 
-/* --- libuv: uv_async, and a condition ------------------------------------------------------*/
+/* --- libuv: uv_async, and a condition ----------------------------------------------------- */
 
 #ifdef WEFT_BENCH_UV
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
