@@ -22,17 +22,16 @@ static const struct {
 };
 
 /* The last run of a contender. Each of its figures is told once; then it takes a new run. */
-struct pass {
+static struct pass {
+    struct pass *next;
     struct contest contest;
     const struct contender *contender;
     double figures[APART_FIGURES];
-    bool is_told[APART_FIGURES];
-};
-
-struct benchmark {
-    struct pass *pass;
-    unsigned number; /* of the figure */
-};
+    struct benchmark {
+        struct pass *pass;
+        bool is_told;
+    } benchmarks[APART_FIGURES];
+} * passes;
 
 static void tell(struct bench_state *s, const struct pass *p, unsigned number) {
     enum unit unit = p->contest.cases[number].unit;
@@ -48,16 +47,17 @@ static void tell(struct bench_state *s, const struct pass *p, unsigned number) {
 }
 
 static void measure(struct bench_state *s, void *arg) {
-    const struct benchmark *b = arg;
+    struct benchmark *b = arg;
     struct pass *p = b->pass;
-    if (p->is_told[b->number]) {
+    unsigned number = (unsigned)(b - p->benchmarks);
+    if (b->is_told) {
         apart_run(p->contender->run, p->contest.arg, p->figures);
         for (unsigned i = 0; i < APART_FIGURES; i++)
-            p->is_told[i] = false;
+            p->benchmarks[i].is_told = false;
     }
-    p->is_told[b->number] = true;
-    if (p->figures[0] > 0 && p->figures[b->number] > 0)
-        tell(s, p, b->number);
+    b->is_told = true;
+    if (p->figures[0] > 0 && p->figures[number] > 0)
+        tell(s, p, number);
     else
         bench_give_up(s, "cannot be run here");
 }
@@ -65,17 +65,15 @@ static void measure(struct bench_state *s, void *arg) {
 static void register_contender(const struct contest *c, const struct contender *contender) {
     struct pass *p = malloc(sizeof *p);
     must_call("malloc", p ? 0 : -1);
-    *p = (struct pass){.contest = *c, .contender = contender};
+    *p = (struct pass){.next = passes, .contest = *c, .contender = contender};
+    passes = p;
     for (unsigned i = 0; i < APART_FIGURES; i++) {
         char name[96];
-        p->is_told[i] = true;
         if (!c->cases[i].name || c->cases[i].unit == COUNTER)
             continue;
-        struct benchmark *b = malloc(sizeof *b);
-        must_call("malloc", b ? 0 : -1);
-        *b = (struct benchmark){.pass = p, .number = i};
+        p->benchmarks[i] = (struct benchmark){.pass = p, .is_told = true};
         snprintf(name, sizeof name, "%s/%s/%s", c->family, c->cases[i].name, contender->name);
-        bench_register(name, measure, b);
+        bench_register(name, measure, &p->benchmarks[i]);
     }
 }
 
