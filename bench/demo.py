@@ -21,7 +21,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "suite"))
 import load  # noqa: E402 (beside us, not installed)
-import posts  # noqa: E402
+import micro  # noqa: E402
 from measurement import Budget, Failure, Measurement, Usage, ratio_text, ratios, spread  # noqa: E402
 from measurement import spread_text  # noqa: E402
 from servers import SERVERS, Server  # noqa: E402
@@ -30,7 +30,7 @@ ROUNDS = 4
 SLICE_S = 0.25
 CONNECTIONS = [1, 50]
 ECHO = ["epoll_idle", "uv_write", "uv_try", "example"]
-POST_ROUNDS = 5
+POST_ROUNDS = 11
 POSTERS = 4
 TASKS = 1_000_000
 OWED = 192 << 10  # below high_water: the server has read all of it before it is stopped
@@ -46,6 +46,14 @@ def echo_figure(args):
     m = Measurement(budget, "demo", "echo", "raw epoll", seconds=float("inf"), most=ROUNDS)
     load.closed_loop(m, ECHO, CONNECTIONS, args.cpus, SLICE_S, pin="none")
     return m.result()
+
+
+def post_figure(args):
+    """Tasks from foreign threads to one worker, and to a libuv loop by list, mutex and async."""
+    budget = Budget(args.build_dir, progress=sys.stderr.isatty())
+    m = Measurement(budget, "demo", "post", "libuv", seconds=float("inf"), most=POST_ROUNDS)
+    micro.fill(m, {"post": "posts"}, f"^post/{POSTERS}_threads/(weft|libuv)/")
+    return {r["who"]: r for r in m.result()["records"]}
 
 
 def unsent(sock):
@@ -130,13 +138,13 @@ def print_echo(figure, cpus):
             print(line.rstrip())
 
 
-def print_rest(rates, clients, stop_s):
-    weft, uv = rates["weft_post"], rates["mutex + uv_async_send"]
+def print_rest(posts, clients, stop_s):
+    weft, uv = posts["weft"], posts["libuv"]
     print(f"\n{TASKS} tasks from {POSTERS} foreign threads, millions a second, median [quartiles] of "
           f"{POST_ROUNDS}")
-    for name, values in rates.items():
-        print(f"  {name:<25}{spread_text(spread([v / 1e6 for v in values]))}")
-    print(f"  {'ratio':<25}{ratio_text(spread([a / b for a, b in zip(weft, uv)]))}")
+    print(f"  {'weft_post':<25}{spread_text(spread(weft['values']))}")
+    print(f"  {'mutex + uv_async_send':<25}{spread_text(spread(uv['values']))}")
+    print(f"  {'ratio':<25}{ratio_text(spread(ratios(weft, uv)))}")
     print(f"\nSIGTERM while the server owed {clients} clients {OWED >> 10} KiB each: all bytes came, "
           f"exit status 0, {stop_s * 1000:.0f} ms")
 
@@ -145,13 +153,12 @@ def run(args):
     say(f"echo: weft, libuv and raw epoll in turn, {args.cpus} workers each")
     figure = echo_figure(args)
     say(f"posting: {TASKS} tasks from {POSTERS} threads, weft and libuv in turn")
-    rates = posts.rates(args.build_dir, ["weft_post", "mutex + uv_async_send"], POSTERS, TASKS,
-                        POST_ROUNDS)
+    posts = post_figure(args)
     say("stopping: SIGTERM to a server that owes its clients bytes")
     clients, stop_s = drained_stop(args)
     say("done; every byte was compared, every task counted")
     print_echo(figure, args.cpus)
-    print_rest(rates, clients, stop_s)
+    print_rest(posts, clients, stop_s)
     print("\nServers and generator share this machine's CPUs, so look at the ratios, and more rounds\n"
           "make them firmer: ./run bench, or\nbench/suite/compare.py --help. What to read next: examples/echo.c,\n"
           "README.md, docs/architecture.md.")

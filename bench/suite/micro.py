@@ -53,8 +53,8 @@ def who_of(text):
 
 
 def command_of(m, *options):
-    return [program(m.budget.build_dir, "weft-micro"),
-            f"--benchmark_filter=^({'|'.join(m.families)})/", *options]
+    only = m.only or f"^({'|'.join(m.families)})/"
+    return [program(m.budget.build_dir, "weft-micro"), f"--benchmark_filter={only}", *options]
 
 
 def output_of(command):
@@ -90,17 +90,22 @@ def family(name):
 
     def measure(budget):
         m = Measurement(budget, name, title, reference, seconds)
-        m.families = families
-        listed = output_of(command_of(m, "--benchmark_list_tests")).split()
-        names = [text.split("/iterations")[0] for text in listed]
-        for _ in m.rounds():
-            benchmarks = run_round(m)
-            for each in names:
-                if each in benchmarks:
-                    add_benchmark(m, benchmarks[each])
-        give_labels(m.records)
+        fill(m, families)
         return m.result()
     return measure
+
+
+def fill(m, families, only=None):
+    """The records of these families, or of what matches the regular expression among them."""
+    m.families, m.only = families, only
+    listed = output_of(command_of(m, "--benchmark_list_tests")).split()
+    names = [text.split("/iterations")[0] for text in listed]
+    for _ in m.rounds():
+        benchmarks = run_round(m)
+        for each in names:
+            if each in benchmarks:
+                add_benchmark(m, benchmarks[each])
+    give_labels(m.records)
 
 
 def give_labels(records):
