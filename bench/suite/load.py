@@ -6,6 +6,7 @@ them one slice in each case, in an order that rotates.
 
 import json
 import os
+import shlex
 import statistics
 import subprocess
 
@@ -13,6 +14,7 @@ from measurement import Failure, Measurement, rotated
 from servers import SERVERS, choose_cpus, echo_group, pin_to, pinned, program
 
 WARMUP_S = 0.05
+STALLS = 3  # slices in a row in which the machine stood still and nothing came back
 
 
 def connections_text(count):
@@ -31,14 +33,18 @@ def run_slice(m, server, cpus, *options):
     command = [program(m.budget.build_dir, "weft-load"), "--address", server.address, "--json",
                "--server-pid", str(server.process.pid), "--warmup", str(WARMUP_S)]
     command += [str(word) for word in options]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          preexec_fn=pin_to(cpus), check=False)
-    if done.returncode != 0:
-        raise Failure(f"{server.name}: weft-load exited with {done.returncode}\n"
-                      f"{done.stderr.strip()}")
     m.ran(pinned(server.command, server.cpus))
     m.ran(pinned(command, cpus), address=server.address, pid=server.process.pid)
-    return json.loads(done.stdout)
+    for _ in range(STALLS):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              preexec_fn=pin_to(cpus), check=False)
+        report = json.loads(done.stdout) if done.stdout else {}
+        if done.returncode == 0:
+            return report
+        if report.get("requests", 1) > 0 or report["failures"] or report["bytes_mismatched"]:
+            break
+    raise Failure(f"{server.name}: {shlex.join(command)} exited with {done.returncode}\n"
+                  f"{done.stderr.strip()}")
 
 
 def add_slice(m, case, who, report, x):
@@ -50,17 +56,19 @@ def add_slice(m, case, who, report, x):
               report["context_switches"] / max(report["requests"], 1), x)
 
 
-def closed_loop(m, names, connections, workers=1, slice_s=0.3, size=64, pin="auto", extra=(),
+def closed_loop(m, names, connections, workers=1, slice_s=None, size=64, pin="auto", extra=(),
                 case_of=connections_text):
     """Every server at each number of connections, round by round."""
     server_cpus, load_cpus = (None, None) if pin == "none" else choose_cpus(workers)
+    slice_s = slice_s or m.budget.slice_s
+    sizes = () if "--sizes" in extra else ("--size", size)
     with echo_group(m.budget, names, workers, size) as group:
         for number in m.rounds():
             for count in connections:
                 cpus = cpus_for(count, server_cpus, load_cpus, pin)
                 for server in rotated(group.servers, number):
                     report = run_slice(m, server, cpus, "--connections", count, "--duration",
-                                       slice_s, "--size", size, *extra)
+                                       slice_s, *sizes, *extra)
                     add_slice(m, case_of(count), server.name, report, count)
     if server_cpus and 1 in connections and pin == "auto":
         m.notes.append("At 1 connection client and server share a CPU.")
@@ -111,7 +119,7 @@ def churn(budget):
         for number in m.rounds():
             for server in rotated(group.servers, number):
                 report = run_slice(m, server, load_cpus, "--churn", "--connections", 50,
-                                   "--duration", 0.4)
+                                   "--duration", budget.slice_s)
                 case = "50 at a time"
                 m.add(case, server.name, "connections", report["connections_per_s"])
                 m.add(case, server.name, "CPU per connection",
@@ -124,7 +132,7 @@ def churn(budget):
 def capacity_of(m, server, cpus, connections):
     """Closed-loop requests per second: the median of three slices."""
     return statistics.median(
-        run_slice(m, server, cpus, "--connections", connections, "--duration", 0.3)
+        run_slice(m, server, cpus, "--connections", connections, "--duration", m.budget.slice_s)
         ["requests_per_s"] for _ in range(3))
 
 
@@ -141,7 +149,7 @@ def latency(budget):
                 for server in rotated(group.servers, number):
                     rate = int(capacity * percent / 100)
                     report = run_slice(m, server, load_cpus, "--connections", 50, "--rate", rate,
-                                       "--duration", 0.5)
+                                       "--duration", 1.5 * budget.slice_s)
                     for metric in ("p50", "p99", "p99.9"):
                         m.add(f"{percent} % of capacity", server.name, metric,
                               report["latency_us"][metric], percent)
@@ -168,7 +176,7 @@ def scaling(budget):
                 threads = len(load_cpus or cpus)
                 for server in rotated(group.servers, number):
                     report = run_slice(m, server, load_cpus, "--connections", 64 * threads,
-                                       "--threads", threads, "--duration", 0.3)
+                                       "--threads", threads, "--duration", budget.slice_s)
                     case = "1 worker" if workers == 1 else f"{workers} workers"
                     add_slice(m, case, server.name, report, workers)
     except BaseException:

@@ -46,6 +46,7 @@ class Budget:
 
     def __init__(self, build_dir, scale=1.0, progress=False):
         self.build_dir, self.scale, self.progress = build_dir, scale, progress
+        self.slice_s = 0.3 if scale >= 1 else 0.15  # of load on one server
 
     def show(self, text):
         if self.progress:
