@@ -36,7 +36,7 @@ void *mem_zalloc_aligned(size_t alignment, size_t size) {
 void mem_free(void *memory, size_t size) {
     if (!memory)
         return;
-    if (sdallocx && mallocx)
+    if (sdallocx && mallocx && size)
         sdallocx(memory, size, 0);
     else
         free(memory);

@@ -15,7 +15,7 @@ void *mem_alloc(size_t size) __attribute__((malloc, warn_unused_result));
 void *mem_zalloc(size_t size) __attribute__((malloc, warn_unused_result));
 void *mem_zalloc_aligned(size_t alignment, size_t size) __attribute__((malloc, warn_unused_result));
 
-/* `size` is the size that was asked for; NULL is a no-op. */
+/* `size` is the size that was asked for, or 0 where nobody knows it; NULL is a no-op. */
 void mem_free(void *memory, size_t size);
 void mem_free_aligned(void *memory, size_t alignment, size_t size);
 

@@ -1,123 +1,110 @@
-/* The deadlines of a stream: one timer serves them all, since they never apply at once. An open
- * stream may have an idle timeout; a closing one has its flush, then its linger. Memory for it
- * exists only from the first deadline on. */
+/* The deadlines of a stream: one time serves them all, since they never apply at once. An open
+ * stream may have an idle timeout; one that connects, flushes or lingers has a deadline for that.
+ *
+ * Every stream is in its worker's wheel for streams, also when it has no deadline (UINT64_MAX): so
+ * the wheel is the list of all streams as well, and a timeout costs no memory of its own. A
+ * deadline that is put off, as each byte does with an idle timeout, is stored and nothing else: the
+ * stream stays where the wheel has it, comes out too early, and is put back. Only an earlier one
+ * moves it. One timer of the worker's waits for the whole wheel.
+ *
+ * A loop over all streams that calls the program moves none: what got an earlier deadline meanwhile
+ * is marked, and moved when the loop is over. */
 #include "net/inner.h"
 
-static void clock_fired(weft_timer *timer);
+#define IDLE_MOST ((UINT64_C(1) << 48) - 1)
 
-int stream_extra_ensure(weft_stream *s) {
-    if (s->extra)
-        return 0;
-    struct stream_extra *extra = mem_zalloc(sizeof *extra);
-    if (!extra)
-        return -ENOMEM;
-    extra->timer.fn = clock_fired;
-    extra->stream = s;
-    s->extra = extra;
-    return 0;
+static void wake_at(struct net_worker *net, uint64_t when_ns) {
+    if (when_ns >= net->clocks_due_ns)
+        return;
+    net->clocks_due_ns = when_ns;
+    weft_timer_start_at(net->worker, &net->clocks_timer, when_ns);
 }
 
-void stream_extra_drop(weft_stream *s) {
-    if (s->extra)
-        mem_free(s->extra, sizeof *s->extra);
-    s->extra = NULL;
+void stream_clock_file(weft_stream *s) {
+    struct net_worker *net = s->net;
+    uint64_t deadline_ns = s->clock.deadline_ns;
+    /* A wheel that lags behind would want to be advanced at once, to sort what it gets. */
+    if (deadline_ns != UINT64_MAX && net->visits == 0)
+        wheel_advance(&net->clocks, net->worker->clock_ns);
+    wheel_start(&net->clocks, &s->clock, deadline_ns);
+    wake_at(net, deadline_ns);
 }
 
-int stream_clock_idle(weft_stream *s, uint64_t idle_ns) {
-    if (idle_ns == UINT64_MAX)
-        idle_ns = 0;
-    if (idle_ns == 0 && !s->extra)
-        return 0;
-    int r = stream_extra_ensure(s);
-    if (r < 0)
-        return r;
-    s->extra->idle_ns = idle_ns;
-    s->extra->active_ns = worker_now(s->net->worker);
-    if (idle_ns == 0) {
-        s->flags &= ~(uint32_t)STREAM_IDLE;
-        weft_timer_stop(&s->extra->timer);
-        return 0;
+static void set_deadline(weft_stream *s, uint64_t deadline_ns) {
+    bool filed = wheel_is_pending(&s->clock) && deadline_ns < s->clock.deadline_ns;
+    s->clock.deadline_ns = deadline_ns;
+    if (!filed)
+        return;
+    if (s->net->visits == 0 || MUTANT("net-moved-while-visited")) {
+        stream_clock_file(s);
+        return;
+    }
+    s->flags |= STREAM_MISFILED;
+    s->net->misfiled = true;
+}
+
+/* Rounded up, and with what may have passed since the reading of the clock that it counts from. */
+static uint64_t idle_units(uint64_t idle_ns) {
+    uint64_t units = time_add(idle_ns, CLOCK_STALE_NS + IDLE_UNIT_NS - 1) / IDLE_UNIT_NS;
+    return idle_ns == 0 || units > IDLE_MOST ? 0 : units;
+}
+
+static void note_idle(weft_stream *s, uint64_t idle_ns) {
+    s->idle = idle_units(idle_ns) & IDLE_MOST;
+}
+
+static void begin_idle(weft_stream *s) {
+    if (s->idle == 0) {
+        stream_clock_stop(s);
+        return;
     }
     s->flags |= STREAM_IDLE;
-    weft_timer_start(s->net->worker, &s->extra->timer, idle_ns, 0);
-    return 0;
+    set_deadline(s, stream_clock_now(s) + stream_idle_ns(s));
 }
 
-int stream_clock_deadline(weft_stream *s, uint64_t delay_ns) {
-    int r = stream_extra_ensure(s);
-    if (r < 0)
-        return r;
+void stream_clock_idle(weft_stream *s, uint64_t idle_ns) {
+    note_idle(s, idle_ns);
+    begin_idle(s);
+}
+
+void stream_clock_deadline(weft_stream *s, uint64_t delay_ns) {
     s->flags &= ~(uint32_t)STREAM_IDLE;
-    weft_timer_start(s->net->worker, &s->extra->timer, delay_ns, 0);
-    return 0;
-}
-
-int stream_clock_connect(weft_stream *s) {
-    uint64_t timeout_ns = s->protocol->connect_timeout_ns;
-    int r = stream_clock_deadline(s, timeout_ns ? timeout_ns : NET_CONNECT_TIMEOUT_NS);
-    if (r == 0 && !MUTANT("connect-idle-forgotten"))
-        s->extra->idle_ns = s->protocol->idle_timeout_ns;
-    return r;
-}
-
-void stream_clock_connected(weft_stream *s) {
-    uint64_t idle_ns = s->extra->idle_ns;
-    weft_timer_stop(&s->extra->timer);
-    (void)stream_clock_idle(s, idle_ns); /* its memory is there */
-    if ((s->flags & STREAM_IDLE) == 0)
-        stream_clock_stop(s);
+    set_deadline(s, time_add(stream_clock_now(s), time_add(delay_ns, CLOCK_STALE_NS)));
 }
 
 void stream_clock_stop(weft_stream *s) {
-    if (!s->extra)
-        return;
-    weft_timer_stop(&s->extra->timer);
     s->flags &= ~(uint32_t)STREAM_IDLE;
-    if (!s->extra->mailbox)
-        stream_extra_drop(s);
+    set_deadline(s, UINT64_MAX);
 }
 
-/* One that came due in this very iteration is due at once where the stream goes. */
-uint64_t stream_clock_depart(weft_stream *s) {
-    if (!s->extra)
-        return UINT64_MAX;
-    bool pending = weft_timer_is_pending(&s->extra->timer);
-    uint64_t left_ns = pending ? weft_timer_remaining_ns(&s->extra->timer) : 0;
-    weft_timer_stop(&s->extra->timer);
-    return pending || s->flags & (STREAM_IDLE | STREAM_CONNECTING) ? left_ns : UINT64_MAX;
-}
-
-void stream_clock_arrive(weft_stream *s, uint64_t left_ns) {
-    if (left_ns != UINT64_MAX)
-        weft_timer_start(s->net->worker, &s->extra->timer, left_ns, 0);
-}
-
-/* Activity only stores a time; the timer, when it fires, looks at how long ago that was. */
-static void idle_fired(weft_stream *s) {
-    weft_worker *w = s->net->worker;
-    struct stream_extra *extra = s->extra;
-    /* What was stored as the time of the last byte may be that much too early. */
-    uint64_t active_ns = time_add(extra->active_ns, CLOCK_STALE_NS);
-    uint64_t now_ns = worker_now(w), due_ns = time_add(active_ns, extra->idle_ns);
-    if (due_ns > now_ns) {
-        weft_timer_start_at(w, &extra->timer, due_ns);
+void stream_clock_begin(weft_stream *s) {
+    stream_clock_idle(s, s->protocol->idle_timeout_ns);
+    if ((s->flags & STREAM_CONNECTING) == 0)
         return;
-    }
+    uint64_t timeout_ns = s->protocol->connect_timeout_ns;
+    stream_clock_deadline(s, timeout_ns ? timeout_ns : NET_CONNECT_TIMEOUT_NS);
+    if (MUTANT("connect-idle-forgotten"))
+        s->idle = 0;
+}
+
+void stream_clock_connected(weft_stream *s) {
+    if ((s->flags & STREAM_TIMED) == 0) /* closed meanwhile: the time to flush goes on */
+        begin_idle(s);
+}
+
+static void idle_fired(weft_stream *s) {
     if (!s->protocol->on_timeout) {
         stream_end(s, -ETIMEDOUT);
         return;
     }
-    extra->active_ns = now_ns;
-    weft_timer_start_at(w, &extra->timer, time_add(now_ns, extra->idle_ns));
+    begin_idle(s);
     stream_enter(s, (uintptr_t)s->protocol->on_timeout);
     s->protocol->on_timeout(s);
     stream_leave(s);
 }
 
-static void clock_fired(weft_timer *timer) {
-    weft_stream *s = container_of(timer, struct stream_extra, timer)->stream;
-    if (s->flags & (STREAM_ENDED | STREAM_MOVING))
-        return;
+/* Its deadline has come, and is its last one unless it gets another here. */
+static void expired(weft_stream *s) {
     const uint32_t connecting = MUTANT("connect-for-ever") ? 0 : STREAM_CONNECTING;
     const uint32_t timed = MUTANT("net-close-times-out") ? STREAM_CLOSING : STREAM_TIMED;
     if (s->flags & STREAM_LINGER)
@@ -126,8 +113,67 @@ static void clock_fired(weft_timer *timer) {
         stream_end(s, -ETIMEDOUT);
     else if (s->flags & STREAM_CLOSING)
         return; /* an idle timeout, and a close of this very iteration */
-    else if (s->flags & STREAM_OPENED)
+    else
         idle_fired(s);
+}
+
+/* Put off, or not to be served now: in the next iteration, or where it moves to. */
+static bool waits(const weft_stream *s, uint64_t now_ns) {
+    if (s->clock.deadline_ns > now_ns && !MUTANT("net-idle-early"))
+        return true;
+    return (s->flags & STREAM_MOVING) ||
+           (s->flags & (STREAM_OPENED | STREAM_CONNECTING | STREAM_CLOSING | STREAM_ENDED)) == 0;
+}
+
+static void clocks_fired(weft_timer *timer) {
+    struct net_worker *net = container_of(timer, struct net_worker, clocks_timer);
+    uint64_t now_ns = net->worker->clock_ns; /* by which the timer was found due */
+    net->clocks_due_ns = 0;                  /* nobody starts it meanwhile */
+    wheel_advance(&net->clocks, now_ns);
+    struct wheel_node *node;
+    for (unsigned n = 0; n < WORKER_TIMERS && (node = wheel_pop_due(&net->clocks)) != NULL; n++) {
+        weft_stream *s = container_of(node, weft_stream, clock);
+        bool is_due = !waits(s, now_ns);
+        if (is_due)
+            s->clock.deadline_ns = UINT64_MAX;
+        wheel_start(&net->clocks, &s->clock, s->clock.deadline_ns);
+        if (is_due)
+            expired(s);
+    }
+    net->clocks_due_ns = UINT64_MAX;
+    wake_at(net, wheel_next_ns(&net->clocks));
+}
+
+void clocks_init(struct net_worker *net) {
+    wheel_init(&net->clocks, 0);
+    net->clocks_timer.fn = clocks_fired;
+    net->clocks_due_ns = UINT64_MAX;
+}
+
+/* All streams. */
+
+weft_stream *stream_after(struct net_worker *net, weft_stream *s) {
+    struct wheel_node *node = wheel_after(&net->clocks, s ? &s->clock : NULL);
+    return node ? container_of(node, weft_stream, clock) : NULL;
+}
+
+static void move_misfiled(struct net_worker *net) {
+    net->misfiled = false;
+    for (weft_stream *s = stream_after(net, NULL), *next; s; s = next) {
+        next = stream_after(net, s);
+        if (s->flags & STREAM_MISFILED)
+            wheel_start(&net->clocks, &s->clock, s->clock.deadline_ns);
+        s->flags &= ~(uint32_t)STREAM_MISFILED;
+    }
+    wake_at(net, wheel_next_ns(&net->clocks));
+}
+
+void streams_visit(struct net_worker *net, void (*fn)(weft_stream *s, void *arg), void *arg) {
+    net->visits++;
+    for (weft_stream *s = NULL; (s = stream_after(net, s)) != NULL;)
+        fn(s, arg);
+    if (--net->visits == 0 && net->misfiled && !MUTANT("net-misfiled-for-ever"))
+        move_misfiled(net);
 }
 
 void weft_stream_set_idle_timeout(weft_stream *s, uint64_t timeout_ns) {
@@ -136,7 +182,7 @@ void weft_stream_set_idle_timeout(weft_stream *s, uint64_t timeout_ns) {
     if (s->flags & (STREAM_CLOSING | STREAM_ENDED))
         return;
     if (s->flags & STREAM_CONNECTING)
-        s->extra->idle_ns = timeout_ns;
-    else if (stream_clock_idle(s, timeout_ns) < 0)
-        stream_end(s, -ENOMEM); /* a stream that cannot time out would hold its fd for ever */
+        note_idle(s, timeout_ns);
+    else
+        stream_clock_idle(s, timeout_ns);
 }

@@ -39,7 +39,8 @@ enum {
     NET_HIGH_WATER = 256 << 10, /* defaults of weft_protocol */
     NET_MAX_PENDING = 16 << 20,
     NET_MAX_UNCONSUMED = 1 << 20,
-    ADDRESS_TEXT = 128, /* the longest address as text: "unix:" and a path of 107 bytes */
+    IDLE_UNIT_NS = 1024, /* 48 bits of them are nine years */
+    ADDRESS_TEXT = 128,  /* the longest address as text: "unix:" and a path of 107 bytes */
 };
 #define NET_CLOSE_TIMEOUT_NS (10 * NSEC_PER_SEC)
 #define NET_LINGER_NS NSEC_PER_SEC
@@ -71,26 +72,22 @@ enum {
     STREAM_TIMED = 1u << 21,    /* closing, and its deadline runs */
     STREAM_UNCHOKED = 1u << 22, /* high_water does not pause its reading */
     STREAM_CONNECTING = 1u << 23,
-    STREAM_MOVING = 1u << 24, /* leaves for another worker at the end of the iteration */
+    STREAM_MOVING = 1u << 24,   /* leaves for another worker at the end of the iteration */
+    STREAM_SEES_IN = 1u << 25,  /* the selector looks for input, */
+    STREAM_SEES_OUT = 1u << 26, /* for room for output */
+    STREAM_MISFILED = 1u << 27, /* its deadline is earlier than where the wheel has it */
     STREAM_FAST = STREAM_OPENED,
 };
 
 /* Flags that do not matter on the fast path. */
-#define STREAM_FAST_MASK (~(uint32_t)(STREAM_IDLE | STREAM_UNCHOKED))
+#define STREAM_FAST_MASK                                                                           \
+    (~(uint32_t)(STREAM_IDLE | STREAM_UNCHOKED | STREAM_SEES_IN | STREAM_SEES_OUT))
 
 struct output; /* chain.h: unsent output */
 
 struct kept { /* input that on_data left: data[start, end) */
     size_t capacity, start, end;
     uint8_t data[];
-};
-
-struct stream_extra { /* what few streams need: deadlines, an id */
-    weft_timer timer;
-    weft_stream *stream;
-    uint64_t idle_ns;   /* 0: none; while it connects: from then on */
-    uint64_t active_ns; /* when a byte last moved */
-    struct mailbox *mailbox;
 };
 
 /* A path that a listener has bound, as it is in the file system. */
@@ -101,25 +98,29 @@ struct unix_path {
 
 struct net_worker;
 
-/* One allocation, the program's state behind it. The first line is what an event touches. */
+/* One allocation, the program's state behind it. The first line is what an event touches. All of it
+ * is 112 bytes, a size that jemalloc has a class for. */
 struct weft_stream {
     struct worker_source source;
     struct net_worker *net;
     const weft_protocol *protocol;
     void *arg;
     int fd;
-    int16_t error;
-    uint16_t interest; /* EPOLLIN and EPOLLOUT as the selector has them now */
     uint32_t flags;
-    uint32_t state_size; /* as allocated: the protocol may change */
+    uint64_t idle : 48; /* in IDLE_UNIT_NS; 0: none; while it connects: from then on */
+    int64_t error : 16;
     struct output *out;
     struct kept *in;
 
-    struct list link;    /* all streams of the worker */
-    struct list service; /* dirty or later */
-    struct stream_extra *extra;
+    struct wheel_node clock; /* in its worker's wheel, also without a deadline: UINT64_MAX */
+    weft_stream *service;    /* the next on dirty or later */
+    struct mailbox *mailbox; /* NULL: its id was not asked for */
     weft_listener *listener;
     max_align_t state[];
+};
+
+struct stream_list { /* linked through `service`, each stream on one at most */
+    weft_stream *first, **tail;
 };
 
 /* One per worker and listener. */
@@ -158,7 +159,12 @@ struct net_worker {
     uint8_t *output; /* what the running callback of `current` wrote */
     size_t output_length;
     weft_stream *current; /* whose callback runs */
-    struct list dirty, later, streams;
+    struct stream_list dirty, later;
+    struct wheel clocks; /* all streams, and their deadlines */
+    weft_timer clocks_timer;
+    uint64_t clocks_due_ns; /* when it fires; UINT64_MAX: it does not run */
+    unsigned visits;        /* loops over all streams that call the program: none is moved */
+    bool misfiled;          /* what they left to be moved */
     struct worker_job later_job;
     struct piece *released, **released_tail; /* lent bytes that go back to the program */
     struct worker_job release_job;
@@ -223,6 +229,7 @@ void stream_expire(weft_stream *s);
 void stream_service_soon(weft_stream *s);  /* at the end of this iteration */
 void stream_service_later(weft_stream *s); /* in the next */
 void stream_settle(weft_stream *s);        /* after anything that may change what it waits for */
+void streams_unlist_moving(struct net_worker *net); /* what moves, from the lists of service */
 void streams_flush(struct net_worker *net);
 void streams_later(struct worker_job *job);
 
@@ -268,22 +275,33 @@ int unix_listen(int fd, const struct address *a, mode_t mode, int backlog,
 void unix_remove(const struct unix_path *path);
 
 /* clock.c */
-int stream_clock_connect(weft_stream *s);
+void clocks_init(struct net_worker *net);
+void stream_clock_file(weft_stream *s); /* puts it into its worker's wheel, with the deadline set */
+void stream_clock_begin(weft_stream *s);
 void stream_clock_connected(weft_stream *s);
-int stream_clock_idle(weft_stream *s, uint64_t idle_ns);
-int stream_clock_deadline(weft_stream *s, uint64_t delay_ns);
+void stream_clock_idle(weft_stream *s, uint64_t idle_ns);
+void stream_clock_deadline(weft_stream *s, uint64_t delay_ns);
 void stream_clock_stop(weft_stream *s);
-uint64_t stream_clock_depart(weft_stream *s); /* stops it: the time that was left */
-void stream_clock_arrive(weft_stream *s, uint64_t left_ns);
-int stream_extra_ensure(weft_stream *s);
-void stream_extra_drop(weft_stream *s);
+weft_stream *stream_after(struct net_worker *net, weft_stream *s); /* NULL: the first, the last */
+void streams_visit(struct net_worker *net, void (*fn)(weft_stream *s, void *arg), void *arg);
+
 /* The worker's last reading of the clock will do if it is not old: callbacks may have run long. */
-static inline void stream_note_activity(weft_stream *s) {
+static inline uint64_t stream_clock_now(const weft_stream *s) {
     weft_worker *w = s->net->worker;
     if (clock_cycles() - w->clock_cycles - 1 >= CLOCK_STALE_CYCLES - 1)
         (void)worker_clock_read(w);
+    return w->clock_ns;
+}
+
+static inline uint64_t stream_idle_ns(const weft_stream *s) {
+    return (uint64_t)s->idle * IDLE_UNIT_NS; /* a product of 48 bits without the cast */
+}
+
+/* Only stores a later time: the wheel looks at it when it comes to the stream. */
+static inline void stream_note_activity(weft_stream *s) {
+    uint64_t now_ns = stream_clock_now(s);
     if (!MUTANT("net-idle-deaf"))
-        s->extra->active_ns = w->clock_ns;
+        s->clock.deadline_ns = now_ns + stream_idle_ns(s);
 }
 
 /* mailbox.c */
@@ -295,10 +313,6 @@ void mailbox_read(weft_stream *s); /* where no callback runs */
 void mailbox_depart(weft_stream *s, struct net_worker *to);
 void mailbox_arrive(weft_stream *s);
 void mailbox_close(weft_stream *s); /* after its on_close */
-
-static inline struct mailbox *mailbox_of(const weft_stream *s) {
-    return s->extra ? s->extra->mailbox : NULL;
-}
 
 /* move.c */
 void streams_depart(struct net_worker *net);

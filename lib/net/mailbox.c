@@ -83,9 +83,6 @@ void mailboxes_release(struct net_worker *net) {
 
 static int mailbox_open(weft_stream *s) {
     static _Atomic uint64_t serials;
-    int r = stream_extra_ensure(s);
-    if (r < 0 || s->extra->mailbox)
-        return r;
     struct mailbox *m = mailbox_again(s->net);
     if (!m)
         m = mailbox_new(s->net);
@@ -96,7 +93,7 @@ static int mailbox_open(weft_stream *s) {
     queue_init(&m->queue);
     m->armed = queue_arm(&m->queue);
     atom_store(&m->owner, s->net, relaxed);
-    s->extra->mailbox = m;
+    s->mailbox = m;
     mailbox_note_limits(s);
     mailbox_note_unsent(s);
     if (MUTANT("mailbox-number-again"))
@@ -111,20 +108,20 @@ weft_stream_id weft_stream_id_of(const weft_stream *stream) {
     const weft_stream_id none = {.value = {0, 0}};
     if (!s || !worker_owner_check_void(s->net->worker, "weft_stream_id_of"))
         return none;
-    if (!mailbox_of(s) && (s->flags & STREAM_ENDED || mailbox_open(s) < 0))
+    if (!s->mailbox && (s->flags & STREAM_ENDED || mailbox_open(s) < 0))
         return none;
-    struct mailbox *m = mailbox_of(s);
+    struct mailbox *m = s->mailbox;
     return (weft_stream_id){.value = {m->place, atom_load(&m->serial, relaxed)}};
 }
 
 void mailbox_note_limits(weft_stream *s) {
-    struct mailbox *m = mailbox_of(s);
+    struct mailbox *m = s->mailbox;
     if (m)
         atom_store(&m->max_pending, stream_max_pending(s), relaxed);
 }
 
 void mailbox_note_unsent(weft_stream *s) {
-    struct mailbox *m = mailbox_of(s);
+    struct mailbox *m = s->mailbox;
     /* Half of all numbers is more than any limit, and adds to any other without wrapping. */
     const size_t no_more = SIZE_MAX / 2;
     bool refuses = s->flags & STREAM_REFUSED && !MUTANT("mailbox-refusal-unseen");
@@ -342,7 +339,7 @@ static void read_all(weft_stream *s, struct mailbox *m) {
 }
 
 void mailbox_read(weft_stream *s) {
-    struct mailbox *m = mailbox_of(s);
+    struct mailbox *m = s->mailbox;
     if (!m || !reads(s))
         return;
     read_all(s, m);
@@ -371,7 +368,7 @@ static void told(weft_task *task) {
 /* A stream that moves. */
 
 void mailbox_depart(weft_stream *s, struct net_worker *to) {
-    struct mailbox *m = mailbox_of(s);
+    struct mailbox *m = s->mailbox;
     if (!m)
         return;
     m->here = MUTANT("mailbox-read-on-the-way");
@@ -380,7 +377,7 @@ void mailbox_depart(weft_stream *s, struct net_worker *to) {
 }
 
 void mailbox_arrive(weft_stream *s) {
-    struct mailbox *m = mailbox_of(s);
+    struct mailbox *m = s->mailbox;
     if (m)
         m->here = true;
 }
@@ -403,13 +400,13 @@ static void tell_gone(struct mailbox *m, weft_worker *w) {
 
 /* After on_close. */
 void mailbox_close(weft_stream *s) {
-    struct mailbox *m = mailbox_of(s);
+    struct mailbox *m = s->mailbox;
     if (!m)
         return;
     bool disturbed = false;
     atom_store(&m->serial, 0, release);
     struct queue_node *rest = queue_close(&m->queue, &disturbed);
-    s->extra->mailbox = NULL;
+    s->mailbox = NULL;
     tell_gone(m, s->net->worker);
     m->taken = rest;
     tell_gone(m, s->net->worker);

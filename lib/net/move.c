@@ -9,7 +9,6 @@ struct move {
     struct list link; /* of its worker's moves, until it departs */
     weft_stream *stream;
     struct net_worker *from, *to;
-    uint64_t timer_ns; /* what was left of its deadline; UINT64_MAX: it has none */
 };
 
 int weft_stream_move(weft_stream *s, weft_worker *to) {
@@ -46,12 +45,6 @@ static void stay(struct move *move) {
     mailbox_read(s);
 }
 
-static void leave_lists(weft_stream *s) {
-    list_remove(&s->link);
-    list_remove(&s->service);
-    s->flags &= ~(uint32_t)STREAM_LISTED;
-}
-
 static void arrived(weft_task *task) {
     struct move *move = container_of(task, struct move, task);
     worker_release(move->from->worker);
@@ -84,10 +77,10 @@ static void settle_in(weft_stream *s) {
 static void arrive(weft_task *task) {
     struct move *move = container_of(task, struct move, task);
     weft_stream *s = move->stream;
+    if (MUTANT("move-untimed"))
+        s->clock.deadline_ns = UINT64_MAX;
     stream_enlist(s);
     int r = stream_watch(s);
-    if (!MUTANT("move-untimed"))
-        stream_clock_arrive(s, move->timer_ns);
     net_hold_arrive(s);
     mailbox_arrive(s);
     move->task.run = arrived;
@@ -101,14 +94,15 @@ static void arrive(weft_task *task) {
 static void depart(struct move *move) {
     weft_stream *s = move->stream;
     struct net_worker *from = move->from, *to = move->to;
+    if (s->flags & STREAM_LISTED)
+        streams_unlist_moving(from);
     s->flags &= ~(uint32_t)STREAM_MOVING;
     if (s->flags & (STREAM_CLOSING | STREAM_ENDED) && !MUTANT("move-takes-the-closed")) {
         stay(move);
         return;
     }
     selector_unregister(from->worker->selector, s->fd);
-    move->timer_ns = stream_clock_depart(s);
-    leave_lists(s);
+    wheel_stop(&from->clocks, &s->clock); /* its deadline is a time, the same everywhere */
     if (!MUTANT("move-held-twice"))
         net_hold_depart(s);
     stat_sub(&from->worker->stats.streams_open, 1);

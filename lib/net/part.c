@@ -8,9 +8,9 @@ static int part_create(weft_worker *w, void *state) {
         return -ENOMEM;
     net->worker = w;
     net->scratch = w->scratch;
-    list_init(&net->dirty);
-    list_init(&net->later);
-    list_init(&net->streams);
+    net->dirty.tail = &net->dirty.first;
+    net->later.tail = &net->later.first;
+    clocks_init(net);
     list_init(&net->later_job.link);
     net->later_job.run = streams_later;
     net->shed_task.run = net_shed;
@@ -35,21 +35,28 @@ static void part_flush(weft_worker *w, void *state) {
     streams_flush(state);
 }
 
-/* Streams leave the list only at the end of an iteration, so callbacks cannot pull it away. */
+static void stop_one(weft_stream *s, void *arg) {
+    (void)arg;
+    stream_stop(s);
+}
+
+static void expire_one(weft_stream *s, void *arg) {
+    (void)arg;
+    stream_expire(s);
+}
+
 static void part_stop(weft_worker *w, void *state) {
     struct net_worker *net = state;
     (void)w;
     net->stopping = true;
-    for (struct list *node = net->streams.next; node != &net->streams; node = node->next)
-        stream_stop(container_of(node, weft_stream, link));
+    streams_visit(net, stop_one, NULL);
 }
 
 static void part_expire(weft_worker *w, void *state) {
     struct net_worker *net = state;
     (void)w;
     net->expired = true;
-    for (struct list *node = net->streams.next; node != &net->streams; node = node->next)
-        stream_expire(container_of(node, weft_stream, link));
+    streams_visit(net, expire_one, NULL);
 }
 
 const struct worker_part net_part = {
@@ -65,14 +72,21 @@ __attribute__((constructor)) static void part_register(void) {
     worker_part_register(&net_part);
 }
 
+struct visit {
+    void (*fn)(weft_stream *s, void *arg);
+    void *arg;
+};
+
+/* One that on_open has not prepared yet, perhaps adopted by fn, is not open. */
+static void show_if_open(weft_stream *s, void *arg) {
+    const struct visit *visit = arg;
+    if ((s->flags & (STREAM_OPENED | STREAM_ENDED)) == STREAM_OPENED)
+        visit->fn(s, visit->arg);
+}
+
 void weft_worker_each_stream(weft_worker *w, void (*fn)(weft_stream *s, void *arg), void *arg) {
     if (!w || !fn || !worker_owner_check_void(w, "weft_worker_each_stream"))
         return;
-    struct net_worker *net = net_of(w);
-    for (struct list *node = net->streams.next; node != &net->streams; node = node->next) {
-        weft_stream *s = container_of(node, weft_stream, link);
-        /* One that on_open has not prepared yet, perhaps adopted by fn, is not open. */
-        if ((s->flags & (STREAM_OPENED | STREAM_ENDED)) == STREAM_OPENED)
-            fn(s, arg);
-    }
+    struct visit visit = {fn, arg};
+    streams_visit(net_of(w), show_if_open, &visit);
 }

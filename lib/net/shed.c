@@ -52,8 +52,7 @@ void net_hold_arrive(weft_stream *s) {
 static weft_stream *largest_holder(struct net_worker *net) {
     weft_stream *largest = NULL;
     size_t most = 0;
-    for (struct list *node = net->streams.next; node != &net->streams; node = node->next) {
-        weft_stream *s = container_of(node, weft_stream, link);
+    for (weft_stream *s = NULL; (s = stream_after(net, s)) != NULL;) {
         size_t held = held_by(s);
         if (held > most && (s->flags & STREAM_ENDED) == 0) {
             most = held;

@@ -14,14 +14,8 @@ static void note_limits(weft_stream *s) {
         s->flags |= STREAM_UNCHOKED;
 }
 
-static int start_clock(weft_stream *s) {
-    if (s->flags & STREAM_CONNECTING)
-        return stream_clock_connect(s);
-    return s->protocol->idle_timeout_ns ? stream_clock_idle(s, s->protocol->idle_timeout_ns) : 0;
-}
-
 void stream_enlist(weft_stream *s) {
-    list_append(&s->net->streams, &s->link);
+    stream_clock_file(s);
     worker_hold(s->net->worker);
     stat_add(&s->net->worker->stats.streams_open, 1);
 }
@@ -38,20 +32,13 @@ int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol,
     s->fd = fd;
     s->listener = listener;
     s->flags = flags;
-    s->interest = flags & STREAM_CONNECTING ? EPOLLOUT : EPOLLIN;
-    s->state_size = (uint32_t)protocol->state_size;
     note_limits(s);
-    list_init(&s->service);
-    int r = worker_source_add(net->worker, fd, s->interest, &s->source);
-    if (r == 0) {
-        r = start_clock(s);
-        if (r < 0)
-            selector_unregister(net->worker->selector, fd);
-    }
+    int r = stream_watch(s);
     if (r < 0) {
         mem_free(s, size_of(protocol->state_size));
         return r;
     }
+    stream_clock_begin(s);
     stream_enlist(s);
     *ret_stream = s;
     return 0;
@@ -107,11 +94,42 @@ void stream_stop(weft_stream *s) {
 
 /* Lists of those who want something done. */
 
-static void list_on(weft_stream *s, struct list *list) {
+static void list_on(weft_stream *s, struct stream_list *list) {
     if (s->flags & STREAM_LISTED)
         return;
     s->flags |= STREAM_LISTED;
-    list_append(list, &s->service);
+    s->service = NULL;
+    *list->tail = s;
+    list->tail = &s->service;
+}
+
+/* The first, no longer listed, or NULL. */
+static weft_stream *list_off(struct stream_list *list) {
+    weft_stream *s = list->first;
+    if (!s)
+        return NULL;
+    s->flags &= ~(uint32_t)STREAM_LISTED;
+    list->first = s->service;
+    if (!list->first)
+        list->tail = &list->first;
+    return s;
+}
+
+static void unlist_moving(struct stream_list *list) {
+    weft_stream **link = &list->first, *s;
+    while ((s = *link) != NULL) {
+        if (s->flags & STREAM_MOVING) {
+            s->flags &= ~(uint32_t)STREAM_LISTED;
+            *link = s->service;
+        } else
+            link = &s->service;
+    }
+    list->tail = link;
+}
+
+void streams_unlist_moving(struct net_worker *net) {
+    unlist_moving(&net->dirty);
+    unlist_moving(&net->later);
 }
 
 void stream_service_soon(weft_stream *s) {
@@ -125,52 +143,59 @@ void stream_service_later(weft_stream *s) {
 }
 
 /* What should the selector look at? */
-static uint16_t wanted_interest(const weft_stream *s) {
-    uint16_t wanted = 0;
+static uint32_t wanted_interest(const weft_stream *s) {
+    uint32_t wanted = 0;
     if (s->flags & STREAM_CONNECTING)
-        return EPOLLOUT;
+        return STREAM_SEES_OUT;
     if (s->flags & STREAM_BLOCKED)
-        wanted |= EPOLLOUT;
+        wanted |= STREAM_SEES_OUT;
     if (s->flags & STREAM_LINGER || stream_may_read(s))
-        wanted |= EPOLLIN;
+        wanted |= STREAM_SEES_IN;
     return wanted;
+}
+
+static void note_interest(weft_stream *s, uint32_t interest) {
+    s->flags = (s->flags & ~(uint32_t)(STREAM_SEES_IN | STREAM_SEES_OUT)) | interest;
 }
 
 /* A stream that waits for nothing still hears of errors, edge triggered: a hang-up that is not
  * acted upon would otherwise be reported for ever. */
-static uint32_t epoll_bits(uint16_t interest) {
-    return interest || MUTANT("net-hang-up-spin") ? interest : (uint32_t)EPOLLET;
+static uint32_t epoll_bits(uint32_t interest) {
+    if (!interest && !MUTANT("net-hang-up-spin"))
+        return EPOLLET;
+    return (interest & STREAM_SEES_IN ? EPOLLIN : 0u) |
+           (interest & STREAM_SEES_OUT ? EPOLLOUT : 0u);
 }
 
 int stream_watch(weft_stream *s) {
-    s->interest = wanted_interest(s);
-    return worker_source_add(s->net->worker, s->fd, epoll_bits(s->interest), &s->source);
+    uint32_t wanted = wanted_interest(s);
+    note_interest(s, wanted);
+    return worker_source_add(s->net->worker, s->fd, epoll_bits(wanted), &s->source);
 }
 
 static void update_interest(weft_stream *s) {
-    uint16_t wanted = wanted_interest(s);
-    if (wanted == s->interest)
+    uint32_t wanted = wanted_interest(s);
+    if (wanted == (s->flags & (STREAM_SEES_IN | STREAM_SEES_OUT)))
         return;
     int r = selector_modify_raw(s->net->worker->selector, s->fd, epoll_bits(wanted));
     if (r < 0)
         stream_end(s, r); /* the program closed our fd: nothing can be waited for any more */
     else
-        s->interest = wanted;
+        note_interest(s, wanted);
 }
 
 static uint64_t close_timeout(const weft_stream *s) {
     return s->protocol->close_timeout_ns ? s->protocol->close_timeout_ns : NET_CLOSE_TIMEOUT_NS;
 }
 
-/* Closing: flush, half-close, wait for the peer's end. Each wait has a deadline; where there is no
- * memory for one, the stream ends instead, or its peer could keep it for ever. */
+/* Closing: flush, half-close, wait for the peer's end. Each wait has a deadline. */
 static void advance_closing(weft_stream *s) {
     stream_drop_kept(s);
     if (s->flags & STREAM_LINGER)
         return;
     if (s->flags & STREAM_UNSENT) {
-        if ((s->flags & STREAM_TIMED) == 0 && stream_clock_deadline(s, close_timeout(s)) < 0)
-            stream_end(s, -ENOMEM);
+        if ((s->flags & STREAM_TIMED) == 0)
+            stream_clock_deadline(s, close_timeout(s));
         s->flags |= STREAM_TIMED;
         return;
     }
@@ -189,8 +214,7 @@ static void advance_closing(weft_stream *s) {
     s->flags |= STREAM_SHUT;
     output_sent_all(s);
     s->flags |= STREAM_LINGER;
-    if (stream_clock_deadline(s, NET_LINGER_NS) < 0)
-        stream_end(s, 0);
+    stream_clock_deadline(s, NET_LINGER_NS);
 }
 
 void stream_settle(weft_stream *s) {
@@ -265,14 +289,12 @@ static void finish(weft_stream *s) {
     mailbox_close(s);
     close_socket(s);
     stream_drop_kept(s);
-    stream_extra_drop(s);
-    list_remove(&s->link);
-    list_remove(&s->service);
+    wheel_stop(&net->clocks, &s->clock);
     stat_sub(&net->worker->stats.streams_open, 1);
     atom_sub(&net->assigned, 1, relaxed);
     if (s->listener)
         listener_stream_gone(s->listener);
-    mem_free(s, size_of(s->state_size));
+    mem_free(s, 0); /* of the size that its first protocol named */
     worker_release(net->worker);
 }
 
@@ -281,16 +303,13 @@ static void finish(weft_stream *s) {
 void streams_flush(struct net_worker *net) {
     streams_depart(net);
     /* Those that wait for the next iteration may have output for this one. */
-    for (struct list *node = net->later.next; node != &net->later; node = node->next) {
-        weft_stream *s = container_of(node, weft_stream, service);
+    for (weft_stream *s = net->later.first; s; s = s->service) {
         if ((s->flags & STREAM_ENDED) == 0) {
             output_send(s);
             stream_settle(s);
         }
     }
-    for (struct list *node; (node = list_pop(&net->dirty)) != NULL;) {
-        weft_stream *s = container_of(node, weft_stream, service);
-        s->flags &= ~(uint32_t)STREAM_LISTED;
+    for (weft_stream *s; (s = list_off(&net->dirty)) != NULL;) {
         if (s->flags & STREAM_MOVING) {
             stream_service_soon(s); /* one that stays is served after all */
             streams_depart(net);
@@ -300,7 +319,8 @@ void streams_flush(struct net_worker *net) {
             output_send(s);
             stream_settle(s);
         }
-        if (s->flags & STREAM_ENDED)
+        /* One that ended just now is listed, behind others: its turn comes. */
+        if ((s->flags & (STREAM_ENDED | STREAM_LISTED)) == STREAM_ENDED)
             finish(s);
     }
 }
@@ -360,14 +380,10 @@ static void serve_later(weft_stream *s) {
 
 void streams_later(struct worker_job *job) {
     struct net_worker *net = container_of(job, struct net_worker, later_job);
-    struct list batch;
-    list_init(&batch);
-    list_splice(&batch, &net->later);
-    for (struct list *node; (node = list_pop(&batch)) != NULL;) {
-        weft_stream *s = container_of(node, weft_stream, service);
-        s->flags &= ~(uint32_t)STREAM_LISTED;
+    struct stream_list batch = net->later;
+    net->later = (struct stream_list){.tail = &net->later.first};
+    for (weft_stream *s; (s = list_off(&batch)) != NULL;)
         serve_later(s);
-    }
 }
 
 /* The program's calls. */

@@ -181,6 +181,14 @@ struct wheel_node *wheel_pop_any(struct wheel *w) {
     return NULL;
 }
 
+struct wheel_node *wheel_after(struct wheel *w, const struct wheel_node *node) {
+    const struct wheel_node *const end = w->lists + WHEEL_LISTS;
+    struct wheel_node *next = node ? node->next : w->lists[0].next;
+    while (next >= w->lists && next < end) /* a head: on to the next list */
+        next = next + 1 < end ? next[1].next : NULL;
+    return next;
+}
+
 /* The earliest occupied slot and the first tick of its block; false if there is none. */
 static inline bool first_slot(const struct wheel *w, unsigned *ret_slot, uint64_t *ret_tick) {
     for (unsigned level = 0; level < WHEEL_LEVELS; level++) {

@@ -49,6 +49,8 @@ enum {
 struct wheel_node {
     struct wheel_node *next, *prev; /* NULL when idle */
     uint64_t deadline_ns;           /* as started; kept when the node comes out */
+    /* The owner may raise deadline_ns of a pending node in place. The node still comes out no later
+     * than it would have, perhaps early by then: who does so looks, and starts it again. */
 };
 
 /* Treat as opaque: the fields are here for embedding and for the inlined calls. */
@@ -81,6 +83,10 @@ uint64_t wheel_next_ns(const struct wheel *w);
 /* Moves what is due at now_ns to the due list, behind what still waits there. Time never goes
  * backwards: an earlier now_ns counts as the last one. */
 void wheel_advance(struct wheel *w, uint64_t now_ns);
+
+/* The pending node after this one, in no order that means anything, or NULL; after NULL the first.
+ * No node may be stopped, restarted or advanced over from the first call to the last. */
+struct wheel_node *wheel_after(struct wheel *w, const struct wheel_node *node);
 
 /* The next due node, idle from here on, or NULL. */
 struct wheel_node *wheel_pop_due(struct wheel *w);

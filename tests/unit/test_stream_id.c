@@ -466,7 +466,7 @@ WTEST(stream_id, after_the_stop_everything_was_answered) {
 static _Thread_local bool no_memory;
 
 static int fail_allocations(enum os_call call) {
-    return call == OS_ALLOC && no_memory ? -ENOMEM : 0;
+    return (call == OS_ALLOC || call == OS_MMAP) && no_memory ? -ENOMEM : 0;
 }
 
 static void without_memory(weft_stream *s) {

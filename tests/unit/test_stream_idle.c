@@ -167,6 +167,49 @@ WTEST(stream_idle, it_may_be_set_changed_and_taken_away) {
     net_end(&n);
 }
 
+/* While the loop stands at one stream, the others get their timeouts. */
+static weft_stream *stood_at;
+static unsigned visited;
+
+static void shorten_others(weft_stream *s, void *arg) {
+    (void)arg;
+    if (s != stood_at)
+        set_short(s);
+}
+
+static void visit(weft_stream *s, void *arg) {
+    visited++;
+    if (stood_at)
+        return;
+    stood_at = s;
+    weft_worker_each_stream(arg, shorten_others, NULL);
+}
+
+static void visit_all(void *w) {
+    weft_worker_each_stream(w, visit, w);
+}
+
+WTEST(stream_idle, a_loop_over_all_streams_may_shorten_it) {
+    static const weft_protocol patient = {.on_open = note_open,
+                                          .on_data = note_data,
+                                          .on_close = note_close,
+                                          .idle_timeout_ns = WEFT_SEC(3600)};
+    struct net n = net_start(1, &patient);
+    int fds[4];
+    for (unsigned i = 0; i < 4; i++) {
+        fds[i] = net_dial(&n);
+        note_await(NOTE_OPEN, i + 1);
+    }
+    rt_call(net_worker_at(&n, 0), visit_all, net_worker_at(&n, 0));
+    CHECK_EQ(visited, 4);
+    note_await(NOTE_CLOSE, 3);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(note_value(NOTE_CLOSE, i), -ETIMEDOUT);
+    for (unsigned i = 0; i < 4; i++)
+        close(fds[i]);
+    net_end(&n);
+}
+
 static void close_from_timeout(weft_stream *s) {
     note(NOTE_TIMEOUT, 0);
     weft_stream_close(s);

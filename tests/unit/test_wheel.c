@@ -387,6 +387,42 @@ WTEST(wheel, time_never_goes_backwards) {
 }
 
 /* A validator that finds nothing is no validator. */
+/* Its owner looks at what comes out, and starts it again: never late for the later deadline. */
+WTEST(wheel, a_deadline_raised_in_place_comes_out_no_later) {
+    struct wheel_node near = {0}, far = {0};
+    wheel_init(&wheel, 0);
+    wheel_start(&wheel, &near, 3 * TICK);
+    wheel_start(&wheel, &far, 5000 * TICK);
+    near.deadline_ns = NEVER;
+    far.deadline_ns = 5003 * TICK; /* seen where its slot is distributed */
+    wheel_advance(&wheel, 3 * TICK);
+    check_pops(&near);
+    wheel_start(&wheel, &near, near.deadline_ns);
+    wheel_advance(&wheel, 5002 * TICK);
+    check_pops(NULL);
+    wheel_advance(&wheel, 5003 * TICK);
+    check_pops(&far);
+    CHECK_EQ(wheel_next_ns(&wheel), NEVER);
+    CHECK(wheel_stop(&wheel, &near));
+}
+
+WTEST(wheel, every_pending_node_is_met_once) {
+    enum { NODES = 100 };
+    static struct wheel_node nodes[NODES];
+    bool met[NODES] = {0};
+    wheel_init(&wheel, 0);
+    CHECK(wheel_after(&wheel, NULL) == NULL);
+    for (unsigned i = 0; i < NODES; i++)
+        wheel_start(&wheel, &nodes[i], i % 3 ? i * i * i * TICK : NEVER);
+    wheel_advance(&wheel, 1000 * TICK); /* some are due */
+    unsigned count = 0;
+    for (struct wheel_node *node = NULL; (node = wheel_after(&wheel, node)) != NULL; count++) {
+        CHECK(!met[node - nodes]);
+        met[node - nodes] = true;
+    }
+    CHECK_EQ(count, NODES);
+}
+
 WTEST(wheel, check_finds_damage) {
     struct wheel_node a = {0}, b = {0};
     wheel_init(&wheel, 50 * TICK);
