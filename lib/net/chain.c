@@ -74,7 +74,7 @@ static void count_in(weft_stream *s, size_t length, bool in_memory) {
         net_hold(s, length);
     else
         s->out->file_bytes += length;
-    mailbox_note_unsent(s);
+    mailbox_note_room(s);
 }
 
 static void link_last(struct output *out, struct piece *piece) {
@@ -199,7 +199,7 @@ void chain_sent(weft_stream *s, size_t length) {
         out->first->data += length;
         out->first->length -= length;
     }
-    mailbox_note_unsent(s);
+    mailbox_note_room(s);
 }
 
 void chain_file_sent(weft_stream *s, size_t length) {
@@ -221,6 +221,6 @@ void output_drop(weft_stream *s) {
     while (s->out->first)
         end_first(s);
     chain_drop_empty(s);
-    mailbox_note_unsent(s);
+    mailbox_note_room(s);
     s->flags &= ~(uint32_t)(STREAM_UNSENT | STREAM_BLOCKED);
 }

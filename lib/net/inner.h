@@ -174,11 +174,14 @@ struct net_worker {
     weft_timer handed_timer; /* to look whether they took it */
     bool stopping, expired;
     struct list moves; /* streams that leave at the end of this iteration */
-    struct mailbox *mailboxes, **mailboxes_tail; /* to be used again */
+    struct queue_node *mailboxes, **mailboxes_tail; /* to be used again */
+    struct queue_node *news_taken;                  /* and not looked at yet */
 
     /* Any thread. */
     _Atomic uint32_t mailbox_count; /* in the chunks, which never move; the owner adds */
     struct mailbox *mailbox_chunks[MAILBOX_CHUNKS];
+    struct queue news; /* mailboxes that somebody left something in */
+    weft_task news_task;
     _Atomic uint32_t assigned;     /* streams here or handed over to here: what placing looks at */
     _Atomic uint32_t unresponsive; /* left a connection where it was handed over to */
     _Atomic uint32_t shed_posted;
@@ -307,9 +310,8 @@ static inline void stream_note_activity(weft_stream *s) {
 /* mailbox.c */
 void mailboxes_init(struct net_worker *net);
 void mailboxes_release(struct net_worker *net);
-void mailbox_note_limits(weft_stream *s);
-void mailbox_note_unsent(weft_stream *s);
-void mailbox_read(weft_stream *s); /* where no callback runs */
+void mailbox_note_room(weft_stream *s); /* its output or its limits have changed */
+void mailbox_read(weft_stream *s);      /* where no callback runs */
 void mailbox_depart(weft_stream *s, struct net_worker *to);
 void mailbox_arrive(weft_stream *s);
 void mailbox_close(weft_stream *s); /* after its on_close */

@@ -28,8 +28,17 @@ static struct mailbox *find(weft_runtime *rt, weft_stream_id id) {
     return &net->mailbox_chunks[chunk][offset];
 }
 
-/* On the mailbox's task. */
-static void told(weft_task *task);
+/* The first word of its stream's id. Its chunk, and those before it, were there before the stream
+ * could move. */
+static uint64_t place_of(const weft_runtime *rt, const struct mailbox *m) {
+    struct mailbox *const *chunks = net_of(rt->workers[m->home])->mailbox_chunks;
+    uint64_t index = 0;
+    for (unsigned chunk = 0;; index += chunk_length(chunk++)) {
+        uintptr_t bytes = (uintptr_t)m - (uintptr_t)chunks[chunk];
+        if (bytes < chunk_length(chunk) * sizeof *m)
+            return (uint64_t)m->home << 32 | (index + bytes / sizeof *m);
+    }
+}
 
 static struct mailbox *mailbox_new(struct net_worker *net) {
     uint32_t index = atom_load(&net->mailbox_count, relaxed), offset = 0;
@@ -43,35 +52,39 @@ static struct mailbox *mailbox_new(struct net_worker *net) {
         net->mailbox_chunks[chunk] = memory;
     }
     struct mailbox *m = &net->mailbox_chunks[chunk][offset];
-    m->place = (uint64_t)net->worker->index << 32 | index;
-    m->task.run = told;
+    m->home = net->worker->index & 0x3fff; /* all of it: WORKERS_MAX is less */
     atom_store(&net->mailbox_count, index + 1, release);
     return m;
 }
 
 static void put_back(struct net_worker *net, struct mailbox *m) {
-    m->next = NULL;
-    *net->mailboxes_tail = m;
-    net->mailboxes_tail = &m->next;
+    m->news.next = NULL;
+    *net->mailboxes_tail = &m->news;
+    net->mailboxes_tail = &m->news.next;
 }
 
 /* The one that was put back first, unless somebody with an old id is still looking at it. */
 static struct mailbox *mailbox_again(struct net_worker *net) {
-    struct mailbox *m = net->mailboxes;
-    if (!m)
+    if (!net->mailboxes)
         return NULL;
+    struct mailbox *m = container_of(net->mailboxes, struct mailbox, news);
     /* A read-modify-write, to be in one order with the visitors': who comes later than this sees
      * what close stored before, a number that is not his. */
     if (atom_add(&m->visitors, 0, acq_rel) != 0 && !MUTANT("mailbox-used-too-early"))
         return NULL;
-    net->mailboxes = m->next;
+    net->mailboxes = m->news.next;
     if (!net->mailboxes)
         net->mailboxes_tail = &net->mailboxes;
     return m;
 }
 
+static void news_read(weft_task *task);
+
 void mailboxes_init(struct net_worker *net) {
     net->mailboxes_tail = &net->mailboxes;
+    net->news_task.run = news_read;
+    queue_init(&net->news);
+    (void)queue_arm(&net->news);
 }
 
 void mailboxes_release(struct net_worker *net) {
@@ -92,10 +105,9 @@ static int mailbox_open(weft_stream *s) {
     m->here = true;
     queue_init(&m->queue);
     m->armed = queue_arm(&m->queue);
-    atom_store(&m->owner, s->net, relaxed);
+    atom_store(&m->owner, (uint16_t)s->net->worker->index, relaxed);
     s->mailbox = m;
-    mailbox_note_limits(s);
-    mailbox_note_unsent(s);
+    mailbox_note_room(s);
     if (MUTANT("mailbox-number-again"))
         atom_store(&m->serial, 1, release);
     else
@@ -111,22 +123,16 @@ weft_stream_id weft_stream_id_of(const weft_stream *stream) {
     if (!s->mailbox && (s->flags & STREAM_ENDED || mailbox_open(s) < 0))
         return none;
     struct mailbox *m = s->mailbox;
-    return (weft_stream_id){.value = {m->place, atom_load(&m->serial, relaxed)}};
+    return (weft_stream_id){
+        .value = {place_of(s->net->worker->runtime, m), atom_load(&m->serial, relaxed)}};
 }
 
-void mailbox_note_limits(weft_stream *s) {
-    struct mailbox *m = s->mailbox;
-    if (m)
-        atom_store(&m->max_pending, stream_max_pending(s), relaxed);
-}
-
-void mailbox_note_unsent(weft_stream *s) {
-    struct mailbox *m = s->mailbox;
-    /* Half of all numbers is more than any limit, and adds to any other without wrapping. */
-    const size_t no_more = SIZE_MAX / 2;
+void mailbox_note_room(weft_stream *s) {
+    if (!s->mailbox)
+        return;
+    size_t held = output_held(s), most = stream_max_pending(s);
     bool refuses = s->flags & STREAM_REFUSED && !MUTANT("mailbox-refusal-unseen");
-    if (m)
-        atom_store(&m->unsent, refuses ? no_more : output_held(s), relaxed);
+    atom_store(&s->mailbox->room, refuses || held > most ? 0 : most - held, relaxed);
 }
 
 /* What is on its way elsewhere, or not open yet, or has ended, reads no more for now. */
@@ -164,15 +170,14 @@ static int enter(weft_runtime *rt, weft_stream_id id, size_t length, struct mail
         leave(m, 0);
         return -ENOENT;
     }
-    size_t most = atom_load(&m->max_pending, relaxed);
-    if (length > most) {
+    if (length > atom_load(&m->room, relaxed)) {
         leave(m, 0);
         return -ENOBUFS;
     }
-    if (MUTANT("mailbox-unsent-unseen"))
-        most = SIZE_MAX;
     size_t before = length ? atom_add(&m->under_way, length, relaxed) : 0;
-    if (length && before + atom_load(&m->unsent, relaxed) > most - length) {
+    /* Once more: what arrived meanwhile takes its room before it is no longer under way. */
+    size_t room = MUTANT("mailbox-unsent-unseen") ? SIZE_MAX : atom_load(&m->room, relaxed);
+    if (length && (length > room || before > room - length)) {
         leave(m, length);
         return -ENOBUFS;
     }
@@ -181,13 +186,14 @@ static int enter(weft_runtime *rt, weft_stream_id id, size_t length, struct mail
 }
 
 /* Where it cannot be told, all workers have ended, and its stream before them. */
-static void tell(struct mailbox *m) {
-    struct net_worker *owner = atom_load(&m->owner, acquire);
-    (void)worker_post(owner->worker, &m->task);
+static void tell(weft_runtime *rt, struct mailbox *m) {
+    struct net_worker *owner = net_of(rt->workers[atom_load(&m->owner, acquire)]);
+    if (queue_push(&owner->news, &m->news) > 0)
+        (void)worker_post(owner->worker, &owner->news_task);
 }
 
 /* On success the message is the mailbox's, and so is our visit; else both end here. */
-static int push(struct mailbox *m, struct message *message) {
+static int push(weft_runtime *rt, struct mailbox *m, struct message *message) {
     int r = queue_push(&m->queue, &message->node);
     if (r < 0) {
         leave(m, message->piece.length);
@@ -195,7 +201,7 @@ static int push(struct mailbox *m, struct message *message) {
         return -ENOENT;
     }
     if (r > 0)
-        tell(m);
+        tell(rt, m);
     return 0;
 }
 
@@ -206,8 +212,9 @@ static int check(weft_runtime *rt, bool is_complete) {
 }
 
 /* The mailbox's stream, if it is the caller's own and nothing waits that must come first. */
-static weft_stream *at_hand(struct mailbox *m) {
-    if (!worker_current || atom_load(&m->owner, relaxed) != net_of(worker_current))
+static weft_stream *at_hand(weft_runtime *rt, struct mailbox *m) {
+    const weft_worker *w = worker_current;
+    if (!w || w->runtime != rt || atom_load(&m->owner, acquire) != w->index)
         return NULL;
     bool first = m->armed && queue_is_armed(&m->queue);
     return m->here && (first || MUTANT("mailbox-overtaken")) && reads(m->stream) ? m->stream : NULL;
@@ -228,7 +235,7 @@ int weft_send(weft_runtime *rt, weft_stream_id id, const void *data, size_t len)
         r = enter(rt, id, len, &m);
     if (r < 0)
         return r;
-    weft_stream *s = at_hand(m);
+    weft_stream *s = at_hand(rt, m);
     if (s || len == 0) {
         r = s ? send_at_hand(s, data, len) : 0;
         leave(m, len);
@@ -240,7 +247,7 @@ int weft_send(weft_runtime *rt, weft_stream_id id, const void *data, size_t len)
         return -ENOMEM;
     }
     memcpy(message->bytes, data, len);
-    return push(m, message);
+    return push(rt, m, message);
 }
 
 int weft_stream_post(weft_runtime *rt, weft_stream_id id, void (*fn)(weft_stream *s, void *arg),
@@ -258,7 +265,7 @@ int weft_stream_post(weft_runtime *rt, weft_stream_id id, void (*fn)(weft_stream
     }
     message->fn = fn;
     message->arg = arg;
-    return push(m, message);
+    return push(rt, m, message);
 }
 
 /* The owner: reading them. */
@@ -326,7 +333,7 @@ static void read_all(weft_stream *s, struct mailbox *m) {
     if (!m->taken)
         m->taken = queue_take(&m->queue, &disturbed);
     if (!disturbed && !MUTANT("mailbox-never-armed-again"))
-        m->armed = false; /* it was ARMED until now, and no task is under way */
+        m->armed = false; /* it was ARMED until now, and is nobody's news */
     while (m->taken && reads(s)) {
         struct message *message = next_message(m);
         size_t length = message->piece.length;
@@ -347,15 +354,13 @@ void mailbox_read(weft_stream *s) {
         return;
     m->armed = true;
     if (!queue_arm(&m->queue) && !MUTANT("mailbox-armed-blind"))
-        tell(m); /* more has come */
+        tell(s->net->worker->runtime, m); /* more has come */
 }
 
-static void told(weft_task *task) {
-    struct mailbox *m = container_of(task, struct mailbox, task);
-    struct net_worker *net = net_of(worker_current);
-    if (atom_load(&m->owner, acquire) != net) {
+static void told(struct net_worker *net, struct mailbox *m) {
+    if (atom_load(&m->owner, acquire) != net->worker->index) {
         if (!MUTANT("mailbox-not-forwarded"))
-            tell(m);
+            tell(net->worker->runtime, m);
         return;
     }
     m->armed = false;
@@ -363,6 +368,24 @@ static void told(weft_task *task) {
         put_back(net, m);
     else if (m->here)
         mailbox_read(m->stream);
+}
+
+/* As many as tasks may run in one iteration; the rest waits for the next, as they would. */
+static void news_read(weft_task *task) {
+    struct net_worker *net = container_of(task, struct net_worker, news_task);
+    uint64_t began = clock_cycles();
+    if (!net->news_taken)
+        net->news_taken = queue_take(&net->news, NULL);
+    for (unsigned n = 0; n < WORKER_TASKS && net->news_taken; n++) {
+        struct queue_node *node = net->news_taken;
+        net->news_taken = node->next; /* the node is free to be pushed from here on */
+        told(net, container_of(node, struct mailbox, news));
+        if (clock_cycles() - began > WORKER_TASK_CYCLES)
+            break;
+    }
+    bool more = net->news_taken || !queue_arm(&net->news);
+    if (more && !MUTANT("mailbox-news-armed-blind"))
+        (void)worker_post(net->worker, &net->news_task);
 }
 
 /* A stream that moves. */
@@ -373,7 +396,7 @@ void mailbox_depart(weft_stream *s, struct net_worker *to) {
         return;
     m->here = MUTANT("mailbox-read-on-the-way");
     /* Release: pairs with the acquire in told(), which then may find the stream not here yet. */
-    atom_store(&m->owner, to, release);
+    atom_store(&m->owner, (uint16_t)to->worker->index, release);
 }
 
 void mailbox_arrive(weft_stream *s) {

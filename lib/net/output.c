@@ -199,7 +199,7 @@ int output_refuse(weft_stream *s, int error) {
         return error;
     }
     s->flags |= MUTANT("net-refused-hole") ? STREAM_DRAIN : STREAM_REFUSED | STREAM_DRAIN;
-    mailbox_note_unsent(s);
+    mailbox_note_room(s);
     if (output_is_below_mark(s))
         stream_service_later(s);
     return error;

@@ -328,7 +328,7 @@ void streams_flush(struct net_worker *net) {
 static void tell_drain(weft_stream *s) {
     s->flags &=
         ~(uint32_t)(MUTANT("net-drain-again") ? STREAM_REFUSED : STREAM_DRAIN | STREAM_REFUSED);
-    mailbox_note_unsent(s);
+    mailbox_note_room(s);
     if (!s->protocol->on_drain || (s->flags & STREAM_CLOSING))
         return;
     stream_enter(s, (uintptr_t)s->protocol->on_drain);
@@ -418,7 +418,7 @@ void weft_stream_set_protocol(weft_stream *s, const weft_protocol *protocol, voi
     s->protocol = protocol;
     s->arg = arg;
     note_limits(s);
-    mailbox_note_limits(s);
+    mailbox_note_room(s);
     /* What the old one left is for the new one to see. */
     if (!MUTANT("net-upgrade-unshown"))
         s->flags |= STREAM_SHOW;
