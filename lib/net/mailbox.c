@@ -379,6 +379,7 @@ static void news_read(weft_task *task) {
     for (unsigned n = 0; n < WORKER_TASKS && net->news_taken; n++) {
         struct queue_node *node = net->news_taken;
         net->news_taken = node->next; /* the node is free to be pushed from here on */
+        stat_add(&net->worker->stats.tasks, 1);
         told(net, container_of(node, struct mailbox, news));
         if (clock_cycles() - began > WORKER_TASK_CYCLES)
             break;
