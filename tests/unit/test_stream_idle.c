@@ -83,6 +83,27 @@ WTEST(stream_idle, bytes_in_postpone_it) {
     net_end(&n);
 }
 
+/* So often, and for so long, that the wheel comes to the stream at many of its slots. */
+WTEST(stream_idle, many_bytes_postpone_it) {
+    enum { SHORT_MS = 20, BYTES = 60 };
+    static const weft_protocol hasty = {.on_open = idle_open,
+                                        .on_data = idle_data,
+                                        .on_timeout = idle_timeout,
+                                        .on_close = note_close,
+                                        .idle_timeout_ns = WEFT_MSEC(SHORT_MS)};
+    struct net n = net_start(1, &hasty);
+    int fd = net_dial(&n);
+    note_await(NOTE_OPEN, 1);
+    for (unsigned i = 0; i < BYTES; i++) {
+        poll(NULL, 0, 5);
+        byte_in(fd);
+    }
+    for (unsigned i = 0; i < note_count(NOTE_TIMEOUT); i++)
+        CHECK(note_value(NOTE_TIMEOUT, i) >= (int64_t)WEFT_MSEC(SHORT_MS) / 2);
+    close(fd);
+    net_end(&n);
+}
+
 static weft_worker *worker;
 
 static void write_byte(void *s) {
