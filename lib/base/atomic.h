@@ -8,6 +8,8 @@
 #ifndef WEFT_LIB_BASE_ATOMIC_H
 #define WEFT_LIB_BASE_ATOMIC_H
 
+#include "base/sanitizer.h"
+
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -53,8 +55,13 @@ typedef struct stat_counter {
 } stat_counter;
 
 static inline void stat_add(stat_counter *c, uint64_t n) {
+#if defined(__x86_64__) && !defined(THREAD_SANITIZER)
+    /* One instruction, which clang makes of the two accesses below, and gcc does not. */
+    __asm__("addq %1, %0" : "+m"(c->value) : "er"(n) : "cc");
+#else
     uint64_t now = atomic_load_explicit(&c->value, memory_order_relaxed);
     atomic_store_explicit(&c->value, now + n, memory_order_relaxed);
+#endif
 }
 
 static inline void stat_set(stat_counter *c, uint64_t value) {
