@@ -35,11 +35,6 @@ int inbox_push(struct inbox *inbox, struct queue_node *node) {
     return 0;
 }
 
-bool inbox_arm(struct inbox *inbox) {
-    inbox->armed = queue_arm(&inbox->queue);
-    return inbox->armed;
-}
-
 /* Accounts for the one write that replacing ARMED costs its poster. */
 static void inbox_settle(struct inbox *inbox, bool disturbed) {
     if ((inbox->armed || MUTANT("inbox-owe-always")) && disturbed)

@@ -32,17 +32,6 @@ struct queue_node *queue_take(struct queue *q, bool *ret_disturbed) {
     return reversed(head);
 }
 
-bool queue_arm(struct queue *q) {
-    if (MUTANT("queue-arm-blind")) {
-        atom_store(&q->head, QUEUE_ARMED, relaxed);
-        return true;
-    }
-    uintptr_t expected = QUEUE_EMPTY;
-    /* Release: pairs with the acquire in queue_try_push(). On failure the owner goes on to
-     * queue_take(), which has its own. */
-    return atom_cas(&q->head, &expected, QUEUE_ARMED, release, relaxed);
-}
-
 struct queue_node *queue_close(struct queue *q, bool *ret_disturbed) {
     if (MUTANT("queue-close-two-steps")) {
         struct queue_node *batch = queue_take(q, ret_disturbed);

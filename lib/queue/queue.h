@@ -94,7 +94,22 @@ static inline bool queue_is_armed(struct queue *q) {
 struct queue_node *queue_take(struct queue *q, bool *ret_disturbed);
 
 /* True: ARMED, the owner may sleep. False: there is work, or it is closed, or armed already. */
-bool queue_arm(struct queue *q);
+static inline bool queue_arm(struct queue *q) {
+    if (MUTANT("queue-arm-blind")) {
+        atom_store(&q->head, QUEUE_ARMED, relaxed);
+        return true;
+    }
+    uintptr_t expected = QUEUE_EMPTY;
+    /* Release: pairs with the acquire in queue_try_push(). On failure the owner goes on to
+     * queue_take(), which has its own. */
+    return atom_cas(&q->head, &expected, QUEUE_ARMED, release, relaxed);
+}
+
+/* True: nothing was pushed since it was ARMED, and now it is EMPTY. False: queue_take(). */
+static inline bool queue_disarm(struct queue *q) {
+    uintptr_t expected = QUEUE_ARMED;
+    return atom_cas(&q->head, &expected, QUEUE_EMPTY, relaxed, relaxed);
+}
 
 /* Refuses every later push and returns what was accepted before, oldest first. */
 struct queue_node *queue_close(struct queue *q, bool *ret_disturbed);
@@ -131,25 +146,30 @@ void inbox_destroy(struct inbox *inbox);
 int inbox_push(struct inbox *inbox, struct queue_node *node);
 
 /* Owner: true when it may sleep until inbox->fd is written. */
-bool inbox_arm(struct inbox *inbox);
+static inline bool inbox_arm(struct inbox *inbox) {
+    if (!queue_arm(&inbox->queue))
+        return false;
+    inbox->armed = true;
+    return true;
+}
+
+/* Owner, after a sleep, which most often ends for another reason than a push: true when it is awake
+ * now, and nothing was pushed. After false it must call inbox_take_batch(). */
+static inline bool inbox_disarm(struct inbox *inbox) {
+    if (MUTANT("inbox-take-blind"))
+        atom_store(&inbox->queue.head, QUEUE_EMPTY, relaxed);
+    else if (!queue_disarm(&inbox->queue))
+        return false;
+    inbox->armed = false;
+    return true;
+}
 
 /* Owner: everything pushed so far. After a sleep it must be called even if nothing seems to be
  * there: it also says that the owner is awake. */
 struct queue_node *inbox_take_batch(struct inbox *inbox); /* out of line */
 
 static inline struct queue_node *inbox_take(struct inbox *inbox) {
-    uintptr_t head = QUEUE_ARMED;
-    if (inbox->armed && MUTANT("inbox-take-blind")) {
-        atom_store(&inbox->queue.head, QUEUE_EMPTY, relaxed);
-        inbox->armed = false;
-        return NULL;
-    }
-    /* A sleep that ended for another reason, as most do under load: nothing was pushed. */
-    if (inbox->armed && atom_cas(&inbox->queue.head, &head, QUEUE_EMPTY, relaxed, relaxed)) {
-        inbox->armed = false;
-        return NULL;
-    }
-    return inbox_take_batch(inbox);
+    return inbox->armed && inbox_disarm(inbox) ? NULL : inbox_take_batch(inbox);
 }
 
 /* Owner: closes the queue for ever and returns what was accepted. */

@@ -177,7 +177,7 @@ void sentinel_run(weft_runtime *rt) {
         uint64_t timeout_ns = inbox_arm(&s->inbox) ? time_left(s) : 0;
         int n = selector_wait(s->selector, events, (int)array_length(events), timeout_ns);
         for (int i = 0; i < n; i++) {
-            struct worker_source *source = selector_live(s->selector, &events[i]);
+            struct worker_source *source = selector_live(s->selector, &events[i], NULL);
             if (source)
                 source->ready(source, events[i].events);
         }

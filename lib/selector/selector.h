@@ -118,7 +118,7 @@ static inline struct selector_entry *selector_entry_at(struct weft_selector *s, 
                                      (uintptr_t)fd * sizeof(struct selector_entry)); // NOLINT
 }
 
-/* The data of an event that selector_wait() returned, or NULL when its fd has been unregistered
+/* The data of an event that selector_wait() returned; or `stale`, when its fd has been unregistered
  * since, or a duplicate of a closed fd sent it: nothing of it may be shown then.
  *
  * For the thread that waits on s, where that is also the only one to unregister: the stamp is not
@@ -127,12 +127,15 @@ static inline struct selector_entry *selector_entry_at(struct weft_selector *s, 
  * Acquire on meta: pairs with the release in entry_publish(). Without it the data of the fd's
  * previous life could be read with the stamp of this one. The data needs no ordering of its own for
  * the pointer, and acquire for what it points to: another thread may have registered it. */
-static inline void *selector_live(struct weft_selector *s, const struct epoll_event *event) {
+static inline void *selector_live(struct weft_selector *s, const struct epoll_event *event,
+                                  void *stale) {
     uint64_t cookie = event->data.u64;
     struct selector_entry *e = selector_entry_at(s, (uint32_t)cookie);
     uint64_t meta = atom_load(&e->meta, acquire);
-    if (unlikely((meta ^ cookie) >> SELECTOR_STAMP_SHIFT) && !MUTANT("selector-live-unchecked"))
-        return selector_stale(s, event);
+    if (unlikely((meta ^ cookie) >> SELECTOR_STAMP_SHIFT) && !MUTANT("selector-live-unchecked")) {
+        void *data = selector_stale(s, event);
+        return data ? data : stale;
+    }
     return atom_load(&e->data, acquire);
 }
 

@@ -5,6 +5,7 @@
 #include "worker/worker.h"
 
 #include <string.h>
+#include <urcu/urcu-memb.h>
 
 enum { HOOK_BEFORE_WAIT = 0, HOOK_AFTER_WAIT = 1, HOOK_IDLE = 2, HOOK_PHASES = 3 };
 
@@ -40,8 +41,16 @@ uint64_t worker_clock_cached(weft_worker *w);
  * a read-side section. */
 void rcu_thread_enter(void);
 void rcu_thread_leave(void);
-void rcu_section_enter(void);
-void rcu_section_leave(void);
+extern char grace_period; /* stands for the order that one makes (base/sanitizer.h) */
+
+static inline void rcu_section_enter(void) {
+    urcu_memb_read_lock();
+}
+
+static inline void rcu_section_leave(void) {
+    ORDER_RELEASE(&grace_period);
+    urcu_memb_read_unlock();
+}
 
 /* Debug builds know a queued task by a mark; release builds trust the caller. */
 #ifdef WEFT_DEBUG

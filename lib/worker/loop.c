@@ -97,48 +97,68 @@ static uint64_t wait_time_with_extras(weft_worker *w) {
     return wait_time(w);
 }
 
-static inline uint64_t prepare_wait(weft_worker *w) {
-    uint64_t timeout_ns = unlikely(w->has_extras) ? wait_time_with_extras(w) : UINT64_MAX;
-    if (MUTANT("worker-polls") && timeout_ns > NSEC_PER_SEC / 1000)
-        timeout_ns = NSEC_PER_SEC / 1000;
-    return timeout_ns;
-}
-
-/* The word that decides between sleep and work. */
-static inline int sleep_or_not(weft_worker *w, struct epoll_event *events, uint64_t timeout_ns) {
-    if (timeout_ns != 0 && !inbox_arm(&w->inbox))
-        timeout_ns = 0;
-    if (timeout_ns != 0)
-        stat_add(&w->stats.waits, 1);
-    return selector_wait(w->selector, events, WORKER_EVENTS, timeout_ns);
-}
-
 OUT_OF_LINE static void tell_woken(weft_worker *w) {
     atom_store(&w->tell_wake, 0, relaxed);
     w->host->woken(w);
 }
 
-static int wait_for_events(weft_worker *w, struct epoll_event *events, uint64_t timeout_ns) {
-    uint64_t cycles = clock_cycles();
-    stat_add(&w->stats.busy_cycles, cycles - w->woke_cycles);
+/* Nothing is pending after a sleep, so what was pushed meanwhile is the whole batch. */
+OUT_OF_LINE static void take_pushed(weft_worker *w) {
+    w->pending = inbox_take_batch(&w->inbox);
+    stat_set(&w->stats.wakeups_sent, w->inbox.wakes_owed);
+}
+
+static inline void leave_callbacks(weft_worker *w) {
+    stat_add(&w->stats.busy_cycles, clock_cycles() - w->woke_cycles);
     if (!MUTANT("watchdog-callback-left"))
         worker_note_callback(w, 0);
     rcu_section_leave();
-    int n = 0;
-    if (likely(!w->spin.is_allowed || timeout_ns == 0) || !worker_spin(w, events, timeout_ns, &n))
-        n = sleep_or_not(w, events, timeout_ns);
+}
+
+static inline void enter_callbacks(weft_worker *w) {
     rcu_section_enter();
     w->woke_cycles = clock_cycles();
     w->now_valid = false;
     stat_add(&w->stats.iterations, 1);
+}
+
+/* Armed: true. The word that decides between sleep and work. */
+static inline bool may_sleep(weft_worker *w, uint64_t timeout_ns) {
+    return timeout_ns != 0 && inbox_arm(&w->inbox);
+}
+
+static inline int sleep_now(weft_worker *w, struct epoll_event *events, uint64_t timeout_ns) {
+    if (MUTANT("worker-polls") && timeout_ns > NSEC_PER_SEC / 1000)
+        timeout_ns = NSEC_PER_SEC / 1000;
+    int n = selector_wait(w->selector, events, WORKER_EVENTS, timeout_ns);
+    enter_callbacks(w);
+    stat_add(&w->stats.waits, 1); /* of the iterations: never more than these */
     if (MUTANT("watchdog-told-too-early") && atom_load(&w->tell_wake, relaxed))
         tell_woken(w);
-    if (w->inbox.armed) {
-        /* Awake: posters need not write the eventfd any more. Nothing is pending after a sleep, so
-         * what they pushed meanwhile is the whole batch. */
-        w->pending = inbox_take(&w->inbox);
-        stat_set(&w->stats.wakeups_sent, w->inbox.wakes_owed);
-    }
+    /* Awake: posters need not write the eventfd any more. */
+    if (unlikely(!inbox_disarm(&w->inbox)))
+        take_pushed(w);
+    return n;
+}
+
+/* There is work; or it is worth a look whether there soon is. */
+__attribute__((noinline)) static int look_or_sleep(weft_worker *w, struct epoll_event *events,
+                                                   uint64_t timeout_ns) {
+    int n = 0;
+    bool found = timeout_ns != 0 && w->spin.is_allowed && worker_spin(w, events, timeout_ns, &n);
+    if (!found && may_sleep(w, timeout_ns))
+        return sleep_now(w, events, timeout_ns);
+    if (!found)
+        n = selector_wait(w->selector, events, WORKER_EVENTS, 0);
+    enter_callbacks(w);
+    return n;
+}
+
+static inline int wait_for_events(weft_worker *w, struct epoll_event *events, uint64_t timeout_ns) {
+    leave_callbacks(w);
+    int n = likely(!w->spin.is_allowed && may_sleep(w, timeout_ns))
+                ? sleep_now(w, events, timeout_ns)
+                : look_or_sleep(w, events, timeout_ns);
     /* After the take: a worker whose queue is still ARMED has not looked here yet, so whoever sets
      * the flag and then finds it ARMED will be told. */
     if (unlikely(atom_load(&w->tell_wake, relaxed)) && !MUTANT("watchdog-told-too-early"))
@@ -146,20 +166,29 @@ static int wait_for_events(weft_worker *w, struct epoll_event *events, uint64_t 
     return n;
 }
 
-static void dispatch(weft_worker *w, const struct epoll_event *events, int count) {
-    for (int i = 0; i < count; i++) {
-        struct worker_source *source = selector_live(w->selector, &events[i]);
-        if (likely(source != NULL))
-            source->ready(source, events[i].events);
-    }
+static void ignore(struct worker_source *source, uint32_t epoll_events) {
+    (void)source;
+    (void)epoll_events;
 }
 
-/* What is deferred or started from here on belongs to the next iteration. */
-static void begin_extras(weft_worker *w) {
-    list_splice(&w->jobs_now, &w->jobs);
-    if (!wheel_is_empty(&w->wheel))
-        timers_advance(w);
-    run_hooks(w, HOOK_AFTER_WAIT);
+/* Whom an event concerns that is out of date: nobody has to ask. */
+static struct worker_source nobody = {ignore};
+
+static inline void dispatch(weft_worker *w, const struct epoll_event *events, int count) {
+    if (unlikely(count <= 0))
+        return;
+    stat_add(&w->stats.events, (unsigned)count);
+    struct weft_selector *selector = w->selector;
+    const struct epoll_event *end = events + count;
+    do {
+        struct worker_source *source = selector_live(selector, events, &nobody);
+        source->ready(source, events->events);
+    } while (++events != end);
+}
+
+static inline void take_and_run_tasks(weft_worker *w) {
+    if (unlikely(w->pending || !queue_looks_empty(&w->inbox.queue)))
+        run_tasks(w);
 }
 
 static bool needs_extras(const weft_worker *w) {
@@ -179,22 +208,26 @@ static void end_extras(weft_worker *w) {
     w->has_extras = needs_extras(w);
 }
 
-/* An iteration that brings only events, as most do under load, passes by everything else with one
- * test: whoever makes other work sets has_extras. */
-static void iterate(weft_worker *w, struct epoll_event *events) {
-    int n = wait_for_events(w, events, prepare_wait(w));
-    if (unlikely(w->has_extras))
-        begin_extras(w);
-    if (n > 0) {
-        stat_add(&w->stats.events, (uint64_t)n);
-        dispatch(w, events, n);
-    }
-    if (unlikely(w->has_extras))
-        run_jobs(w);
-    if (unlikely(w->pending || !queue_looks_empty(&w->inbox.queue)))
-        run_tasks(w);
-    if (unlikely(w->has_extras))
-        end_extras(w);
+__attribute__((noinline)) static void iterate_with_extras(weft_worker *w,
+                                                          struct epoll_event *events) {
+    int n = wait_for_events(w, events, wait_time_with_extras(w));
+    /* What is deferred or started from here on belongs to the next iteration. */
+    list_splice(&w->jobs_now, &w->jobs);
+    if (!wheel_is_empty(&w->wheel))
+        timers_advance(w);
+    run_hooks(w, HOOK_AFTER_WAIT);
+    dispatch(w, events, n);
+    run_jobs(w);
+    take_and_run_tasks(w);
+}
+
+/* Iterations that bring only events, as most do under load, pass by everything else with one test:
+ * whoever makes other work sets has_extras, and has his turn at the end of the same iteration. */
+__attribute__((noinline)) static void iterate_plainly(weft_worker *w, struct epoll_event *events) {
+    do {
+        dispatch(w, events, wait_for_events(w, events, UINT64_MAX));
+        take_and_run_tasks(w);
+    } while (likely(!w->has_extras));
 }
 
 /* From here on posts are refused; everything accepted before runs, and may not be lost even when
@@ -228,8 +261,13 @@ void worker_run(weft_worker *w) {
     rcu_section_enter();
     w->woke_cycles = clock_cycles();
     w->host->started(w);
-    while (!w->finish_seen)
-        iterate(w, events);
+    do {
+        if (w->has_extras)
+            iterate_with_extras(w, events);
+        else
+            iterate_plainly(w, events);
+        end_extras(w);
+    } while (!w->finish_seen);
     close_queue(w);
     w->host->stopped(w);
     worker_release_handles(w);
@@ -282,7 +320,7 @@ static void expire_seen(weft_task *task) {
 
 static void finish_seen(weft_task *task) {
     weft_worker *w = container_of(task, weft_worker, finish_task);
-    w->finish_seen = true;
+    w->finish_seen = w->has_extras = true;
     parts_finish(w);
 }
 

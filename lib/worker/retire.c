@@ -11,10 +11,7 @@
 #include <pthread.h>
 #include <urcu/urcu-memb.h>
 
-/* The order that a grace period makes. */
-static char grace_period;
-#define GRACE_ACQUIRE() ORDER_ACQUIRE(&grace_period)
-#define GRACE_RELEASE() ORDER_RELEASE(&grace_period)
+char grace_period;
 
 struct retired {
     struct rcu_head head;
@@ -27,25 +24,16 @@ static pthread_mutex_t reclaimer_lock = PTHREAD_MUTEX_INITIALIZER;
 static __thread bool is_reclaimer;
 static _Atomic uint64_t waiting;
 
-void rcu_thread_enter(void) {
-    urcu_memb_register_thread();
-}
-
-void rcu_thread_leave(void) {
-    urcu_memb_unregister_thread();
-}
-
 __thread bool worker_in_section __attribute__((tls_model("initial-exec")));
 
-void rcu_section_enter(void) {
-    urcu_memb_read_lock();
+void rcu_thread_enter(void) {
+    urcu_memb_register_thread();
     worker_in_section = true;
 }
 
-void rcu_section_leave(void) {
-    GRACE_RELEASE();
+void rcu_thread_leave(void) {
     worker_in_section = false;
-    urcu_memb_read_unlock();
+    urcu_memb_unregister_thread();
 }
 
 static struct call_rcu_data *reclaimer_create(void) {
@@ -78,7 +66,7 @@ static struct call_rcu_data *reclaimer_of_process(void) {
 
 static void retired_run(struct rcu_head *head) {
     struct retired *r = container_of(head, struct retired, head);
-    GRACE_ACQUIRE();
+    ORDER_ACQUIRE(&grace_period);
     void (*fn)(void *) = r->fn;
     void *arg = r->arg;
     is_reclaimer = true;
@@ -90,7 +78,7 @@ static void retired_run(struct rcu_head *head) {
 /* The thread names weft's reclaimer for the length of the call. */
 static void hand_over(struct call_rcu_data *mine, struct rcu_head *head,
                       void (*fn)(struct rcu_head *head)) {
-    GRACE_RELEASE();
+    ORDER_RELEASE(&grace_period);
     struct call_rcu_data *others = urcu_memb_get_thread_call_rcu_data();
     urcu_memb_set_thread_call_rcu_data(mine);
     urcu_memb_call_rcu(head, fn);
@@ -130,7 +118,7 @@ struct marker {
 
 static void marker_passed(struct rcu_head *head) {
     struct marker *m = container_of(head, struct marker, head);
-    GRACE_ACQUIRE();
+    ORDER_ACQUIRE(&grace_period);
     /* Release: pairs with the acquire in retire_wait(): what ran before is done and seen. */
     atom_store(&m->passed, 1, release);
     os_futex_wake(&m->passed, 1);

@@ -422,18 +422,18 @@ WTEST(selector, raw_events_are_live_until_unregistered) {
     CHECK_EQ(selector_register_raw(s, ends[0], EPOLLIN | EPOLLRDHUP, tag(1)), 0);
     CHECK_EQ(selector_register_raw(s, ends[0], EPOLLIN, tag(2)), -EEXIST);
     CHECK_EQ(selector_wait(s, &event, 1, WEFT_FOREVER), 1);
-    CHECK(selector_live(s, &event) == tag(1));
+    CHECK(selector_live(s, &event, NULL) == tag(1));
     CHECK_EQ(selector_modify_raw(s, ends[0], EPOLLOUT), 0);
     CHECK_EQ(tfd_events(s, ends[0]), EPOLLOUT);
     CHECK_EQ(selector_modify_raw(s, ends[0], EPOLLIN), 0);
     CHECK_EQ(selector_modify_raw(s, ends[1], EPOLLIN), -ENOENT);
     CHECK_EQ(selector_wait(s, &event, 1, WEFT_FOREVER), 1);
     CHECK_EQ(selector_unregister(s, ends[0]), 0);
-    CHECK(selector_live(s, &event) == NULL);
+    CHECK(selector_live(s, &event, NULL) == NULL);
     CHECK_EQ(selector_register_raw(s, ends[0], EPOLLIN, tag(3)), 0);
-    CHECK(selector_live(s, &event) == NULL); /* of the life before */
+    CHECK(selector_live(s, &event, NULL) == NULL); /* of the life before */
     CHECK_EQ(selector_wait(s, &event, 1, WEFT_FOREVER), 1);
-    CHECK(selector_live(s, &event) == tag(3));
+    CHECK(selector_live(s, &event, NULL) == tag(3));
     CHECK_EQ(selector_unregister(s, ends[0]), 0);
     selector_destroy(s);
     close_both(ends);

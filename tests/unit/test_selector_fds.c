@@ -337,11 +337,11 @@ WTEST(selector_fds, raw_event_of_an_orphan_rebuilds_the_set) {
     CHECK_EQ(selector_unregister(s, a[0]), 0);
     put_byte(a[1]);
     CHECK_EQ(selector_wait(s, events, 4, WEFT_FOREVER), 1);
-    CHECK(selector_live(s, &events[0]) == NULL);
+    CHECK(selector_live(s, &events[0], NULL) == NULL);
     CHECK_EQ(selector_wait(s, events, 4, 0), 0);
     put_byte(b[1]);
     CHECK_EQ(selector_wait(s, events, 4, WEFT_FOREVER), 1);
-    CHECK(selector_live(s, &events[0]) == tag(2));
+    CHECK(selector_live(s, &events[0], NULL) == tag(2));
     selector_destroy(s);
     close(duplicate);
     close(a[1]);
