@@ -44,6 +44,9 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
+/* Part of each of its callers. */
+#define IN_LINE __attribute__((always_inline)) static inline
+
 /* Kept out of the callers that would otherwise save registers for it on their fast path. */
 #define OUT_OF_LINE __attribute__((noinline, cold))
 

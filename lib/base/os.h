@@ -1,7 +1,7 @@
 /* Every system call that weft makes, and nothing else of the C library that can fail.
  *
  * - Results are >= 0 or -errno; out-parameters are untouched on failure.
- * - EINTR: calls that may simply be made again are (read, write, accept4, recv, send, waitid); the
+ * - EINTR: calls that may simply be made again are (read, write, accept4, waitid); the
  *   ones that wait return it, because whoever waits wants to look around. close() is never
  *   repeated: on Linux the fd is gone even then (close(2)).
  * - This is the one seam where tests inject faults. In a test build (WEFT_SEAM) each call first
@@ -113,25 +113,22 @@ size_t os_fd_limit(void);          /* how many this process may have */
 void os_wait_readable(int fd);     /* until it is, or something else is worth a look */
 
 /* Sockets. The two calls of the fast path are inline: recv and send, since read and write cost
- * 60 ns more on a socket (an extra walk through the VFS). */
+ * 60 ns more on a socket (an extra walk through the VFS). They do not wait,
+ * so that nothing should interrupt them (in Linux's TCP and unix sockets EAGAIN comes before the
+ * look at signals); if something does, it is what EAGAIN is: os_says_later(). */
 static inline ssize_t os_recv(int fd, void *buffer, size_t size) {
-    ssize_t n;
     OS_SEAM(OS_RECV);
-    size = OS_SEAM_LENGTH(OS_RECV, size);
-    do {
-        n = syscall_recv(fd, buffer, size, MSG_DONTWAIT);
-    } while (__builtin_expect(n == -EINTR, 0));
-    return n;
+    return syscall_recv(fd, buffer, OS_SEAM_LENGTH(OS_RECV, size), MSG_DONTWAIT);
 }
 
 static inline ssize_t os_send(int fd, const void *data, size_t size) {
-    ssize_t n;
     OS_SEAM(OS_SEND);
-    size = OS_SEAM_LENGTH(OS_SEND, size);
-    do {
-        n = syscall_send(fd, data, size, MSG_DONTWAIT | (MUTANT("os-sigpipe") ? 0 : MSG_NOSIGNAL));
-    } while (__builtin_expect(n == -EINTR, 0));
-    return n;
+    return syscall_send(fd, data, OS_SEAM_LENGTH(OS_SEND, size),
+                        MSG_DONTWAIT | (MUTANT("os-sigpipe") ? 0 : MSG_NOSIGNAL));
+}
+
+static inline bool os_says_later(ssize_t result) {
+    return result == -EAGAIN || result == -EINTR;
 }
 
 ssize_t os_sendv(int fd, const struct iovec *iov, size_t count, bool more); /* more: MSG_MORE */

@@ -122,7 +122,8 @@ static bool waits(const weft_stream *s, uint64_t now_ns) {
     if (s->clock.deadline_ns > now_ns && !MUTANT("net-idle-early"))
         return true;
     return (s->flags & STREAM_MOVING) ||
-           (s->flags & (STREAM_OPENED | STREAM_CONNECTING | STREAM_CLOSING | STREAM_ENDED)) == 0;
+           (s->flags & (STREAM_UNOPENED | STREAM_CONNECTING | STREAM_CLOSING | STREAM_ENDED)) ==
+               STREAM_UNOPENED;
 }
 
 static void clocks_fired(weft_timer *timer) {

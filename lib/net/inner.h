@@ -46,9 +46,9 @@ enum {
 #define NET_LINGER_NS NSEC_PER_SEC
 #define NET_CONNECT_TIMEOUT_NS (30 * NSEC_PER_SEC)
 
-/* Stream flags. A stream without any of them but OPENED takes the fast path. */
+/* Stream flags. A stream without any of them takes the fast path, but for those in STREAM_FAST. */
 enum {
-    STREAM_OPENED = 1u << 0,     /* on_open has been called */
+    STREAM_UNOPENED = 1u << 0,   /* on_open has not been called */
     STREAM_IDLE = 1u << 1,       /* has an idle timeout: activity is noted */
     STREAM_STRICT = 1u << 2,     /* limits below the worker's buffer: every write is counted */
     STREAM_PAUSED = 1u << 3,     /* by the program */
@@ -76,12 +76,8 @@ enum {
     STREAM_SEES_IN = 1u << 25,  /* the selector looks for input, */
     STREAM_SEES_OUT = 1u << 26, /* for room for output */
     STREAM_MISFILED = 1u << 27, /* its deadline is earlier than where the wheel has it */
-    STREAM_FAST = STREAM_OPENED,
+    STREAM_FAST = STREAM_IDLE | STREAM_UNCHOKED | STREAM_SEES_IN | STREAM_SEES_OUT,
 };
-
-/* Flags that do not matter on the fast path. */
-#define STREAM_FAST_MASK                                                                           \
-    (~(uint32_t)(STREAM_IDLE | STREAM_UNCHOKED | STREAM_SEES_IN | STREAM_SEES_OUT))
 
 struct output; /* chain.h: unsent output */
 
@@ -262,10 +258,11 @@ bool output_fits(weft_stream *s, size_t length); /* into max_pending */
 int output_refuse(weft_stream *s, int error);    /* they may not: returns error */
 void output_grown(weft_stream *s);
 void output_gathered_send(weft_stream *s); /* the worker's buffer, when the callback returns */
-void output_send(weft_stream *s);          /* the stream's own chain */
-void output_drop(weft_stream *s);          /* chain.c */
-size_t output_held(const weft_stream *s);  /* bytes of it in memory */
-void output_sent_all(weft_stream *s);      /* shutdown or close may have waited for it */
+void output_sent_partly(weft_stream *s, ssize_t n); /* of it; n: or -errno */
+void output_send(weft_stream *s);                   /* the stream's own chain */
+void output_drop(weft_stream *s);                   /* chain.c */
+size_t output_held(const weft_stream *s);           /* bytes of it in memory */
+void output_sent_all(weft_stream *s);               /* shutdown or close may have waited for it */
 bool output_is_below_mark(const weft_stream *s);
 size_t output_pending(const weft_stream *s);
 
@@ -326,6 +323,10 @@ void net_hold(weft_stream *s, size_t bytes);
 void net_unhold(weft_stream *s, size_t bytes);
 void net_shed(weft_task *task);
 
+static inline bool stream_is_fast(const weft_stream *s) {
+    return (s->flags & ~(uint32_t)STREAM_FAST) == 0;
+}
+
 static inline bool stream_may_read(const weft_stream *s) {
     if (MUTANT("net-closed-still-read"))
         return (s->flags & (STREAM_PAUSED | STREAM_CHOKED | STREAM_EOF)) == 0;
@@ -343,6 +344,19 @@ static inline size_t stream_max_pending(const weft_stream *s) {
 
 static inline size_t stream_max_unconsumed(const weft_stream *s) {
     return s->protocol->max_unconsumed ? s->protocol->max_unconsumed : NET_MAX_UNCONSUMED;
+}
+
+/* The fast way out: everything that the callback wrote, in one system call, of a stream of which
+ * nothing is unsent and whose activity is not noted. True: all of it is out. */
+static inline bool output_gathered_pass(weft_stream *s, struct net_worker *net) {
+    ssize_t n = os_send(s->fd, net->output, net->output_length);
+    if (unlikely(n != (ssize_t)net->output_length)) {
+        output_sent_partly(s, n);
+        return false;
+    }
+    net->output_length = 0;
+    stat_add(&net->worker->stats.bytes_out, (size_t)n);
+    return true;
 }
 
 /* What calls on a stream that has ended or is closing answer: its error, or -EPIPE; else 0. */

@@ -159,7 +159,7 @@ static void eof_seen(weft_stream *s) {
 OUT_OF_LINE static void received_none(weft_stream *s, ssize_t n) {
     if (n == 0)
         eof_seen(s);
-    else if (n != -EAGAIN)
+    else if (!os_says_later(n))
         stream_end(s, (int)n);
 }
 
@@ -207,7 +207,7 @@ static void receive(weft_stream *s) {
 /* A lingering stream waits for the peer's end; what still comes is nobody's. */
 static void discard(weft_stream *s) {
     ssize_t n = os_recv(s->fd, s->net->scratch, WORKER_SCRATCH);
-    if (n == 0 || (n < 0 && n != -EAGAIN))
+    if (n == 0 || (n < 0 && !os_says_later(n)))
         stream_end(s, 0);
 }
 
@@ -240,7 +240,8 @@ OUT_OF_LINE static void ready_slowly(weft_stream *s, uint32_t epoll_events) {
             return;
     }
     /* An adopted stream may have bytes before its on_open had its turn. */
-    if ((s->flags & (STREAM_OPENED | STREAM_CLOSING)) == 0 && !MUTANT("net-data-before-open")) {
+    if ((s->flags & (STREAM_UNOPENED | STREAM_CLOSING)) == STREAM_UNOPENED &&
+        !MUTANT("net-data-before-open")) {
         stream_open(s);
         if (s->flags & STREAM_ENDED)
             return;
@@ -273,14 +274,10 @@ OUT_OF_LINE static void data_left(weft_stream *s, size_t used, size_t length) {
 
 /* The fast path: bytes came, nothing is kept, nothing waits, nothing is special. One recv, one
  * callback, one send; a short read ends the reading, and a long one is reported again by the
- * level-triggered selector after the others had their turn. */
-void stream_ready(struct worker_source *source, uint32_t epoll_events) {
-    weft_stream *s = container_of(source, weft_stream, source);
+ * level-triggered selector after the others had their turn. Of the flags none is set but those in
+ * `allowed`: before the callback, and after it. */
+IN_LINE void pass_through(weft_stream *s, uint32_t allowed) {
     struct net_worker *net = s->net;
-    if (unlikely(epoll_events != EPOLLIN || (s->flags & STREAM_FAST_MASK) != STREAM_FAST)) {
-        ready_slowly(s, epoll_events);
-        return;
-    }
     ssize_t n = os_recv(s->fd, net->scratch, WORKER_SCRATCH);
     if (unlikely(n <= 0)) {
         received_none(s, n);
@@ -291,19 +288,39 @@ void stream_ready(struct worker_source *source, uint32_t epoll_events) {
     stat_add(&w->stats.bytes_in, (size_t)n);
     if (!MUTANT("watchdog-data-unseen"))
         worker_note_callback(w, on_data);
-    if (unlikely(s->flags & STREAM_IDLE))
+    if (allowed & STREAM_IDLE)
         stream_note_activity(s);
     net->current = s;
     size_t used = on_data(s, net->scratch, (size_t)n);
-    if (likely(used == (size_t)n && (s->flags & STREAM_FAST_MASK) == STREAM_FAST)) {
-        if (net->output_length)
-            output_gathered_send(s);
-        net->current = NULL;
-        if (MUTANT("net-reads-to-the-end"))
-            stream_ready(source, epoll_events);
+    if (unlikely(used != (size_t)n || (s->flags & ~allowed))) {
+        data_left(s, used, (size_t)n);
         return;
     }
-    data_left(s, used, (size_t)n);
+    if (net->output_length) {
+        if (allowed & STREAM_IDLE)
+            output_gathered_send(s);
+        else
+            output_gathered_pass(s, net);
+    }
+    net->current = NULL;
+    if (MUTANT("net-reads-to-the-end"))
+        stream_ready(&s->source, EPOLLIN);
+}
+
+__attribute__((noinline)) static void ready_timed(weft_stream *s, uint32_t epoll_events) {
+    if (epoll_events == EPOLLIN && stream_is_fast(s))
+        pass_through(s, STREAM_FAST);
+    else
+        ready_slowly(s, epoll_events);
+}
+
+void stream_ready(struct worker_source *source, uint32_t epoll_events) {
+    weft_stream *s = container_of(source, weft_stream, source);
+    const uint32_t allowed = STREAM_FAST & ~(uint32_t)STREAM_IDLE;
+    if (likely(epoll_events == EPOLLIN && (s->flags & ~allowed) == 0))
+        pass_through(s, allowed);
+    else
+        ready_timed(s, epoll_events);
 }
 
 void weft_stream_pause(weft_stream *s) {

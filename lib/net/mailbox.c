@@ -137,7 +137,7 @@ void mailbox_note_room(weft_stream *s) {
 
 /* What is on its way elsewhere, or not open yet, or has ended, reads no more for now. */
 static bool reads(const weft_stream *s) {
-    return (s->flags & (STREAM_OPENED | STREAM_MOVING | STREAM_ENDED)) == STREAM_OPENED;
+    return (s->flags & (STREAM_UNOPENED | STREAM_MOVING | STREAM_ENDED)) == 0;
 }
 
 /* Any thread: leaving a message. */

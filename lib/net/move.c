@@ -53,7 +53,7 @@ static void arrived(weft_task *task) {
 
 /* What is not open yet opens there, and has no need of an on_move. */
 static void tell_moved(weft_stream *s) {
-    const bool opened = (s->flags & STREAM_OPENED) || MUTANT("move-before-open");
+    const bool opened = (s->flags & STREAM_UNOPENED) == 0 || MUTANT("move-before-open");
     if (!opened || !s->protocol->on_move)
         return;
     stream_enter(s, (uintptr_t)s->protocol->on_move);

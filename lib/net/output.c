@@ -62,10 +62,11 @@ static void keep_gathered(weft_stream *s, size_t sent, size_t length) {
     output_grown(s);
 }
 
-OUT_OF_LINE static void gathered_sent_partly(weft_stream *s, size_t length, ssize_t n) {
-    size_t sent = n > 0 ? (size_t)n : 0;
+OUT_OF_LINE void output_sent_partly(weft_stream *s, ssize_t n) {
+    size_t sent = n > 0 ? (size_t)n : 0, length = s->net->output_length;
+    s->net->output_length = 0;
     note_sent(s, sent);
-    if (n < 0 && n != -EAGAIN)
+    if (n < 0 && !os_says_later(n))
         send_failed(s, (int)n);
     else
         keep_gathered(s, sent, length);
@@ -160,11 +161,11 @@ OUT_OF_LINE static void send_gathered_and_chain(weft_stream *s) {
     size_t length = s->net->output_length;
     bool all = false;
     ssize_t n = send_memory(s, length, &all);
-    s->net->output_length = 0;
     if (n < 0 || (size_t)n < length) {
-        gathered_sent_partly(s, length, n);
+        output_sent_partly(s, n);
         return;
     }
+    s->net->output_length = 0;
     note_sent(s, (size_t)n);
     chain_sent(s, (size_t)n - length);
     chain_looked_at(s, all);
@@ -174,20 +175,11 @@ OUT_OF_LINE static void send_gathered_and_chain(weft_stream *s) {
 
 /* The fast way out: everything that the callback wrote, in one system call. */
 void output_gathered_send(weft_stream *s) {
-    struct net_worker *net = s->net;
-    size_t length = net->output_length;
     if (unlikely(s->flags & STREAM_UNSENT)) {
         send_gathered_and_chain(s);
         return;
     }
-    ssize_t n = os_send(s->fd, net->output, length);
-    net->output_length = 0;
-    if (unlikely(n != (ssize_t)length)) {
-        gathered_sent_partly(s, length, n);
-        return;
-    }
-    stat_add(&net->worker->stats.bytes_out, length);
-    if (unlikely(s->flags & STREAM_IDLE))
+    if (output_gathered_pass(s, s->net) && (s->flags & STREAM_IDLE))
         stream_note_activity(s);
 }
 
@@ -322,17 +314,50 @@ OUT_OF_LINE static int write_slowly(weft_stream *s, const void *data, size_t len
     return write_pieces(s, &piece, 1, len);
 }
 
-int weft_stream_write(weft_stream *s, const void *data, size_t len) {
-    /* The fast way: its own callback runs, nothing is special, and it fits. */
-    if (likely(s && worker_is_mine(s->net->worker) && s->net->current == s &&
-               !process_is_forked() && (s->flags & STREAM_FAST_MASK) == STREAM_FAST &&
-               len <= NET_OUTPUT - s->net->output_length && data)) {
-        gather(s->net, data, len);
-        if (MUTANT("net-send-per-write"))
-            output_gathered_send(s);
-        return 0;
+/* memcpy() of few bytes, without the call and what has to be saved around it: the first and the
+ * last of them, which may overlap. */
+enum { FEW_LEAST = 16, FEW_MOST = 64 };
+
+static bool is_few(size_t length) {
+    return length - FEW_LEAST <= FEW_MOST - FEW_LEAST;
+}
+
+static void copy_few(uint8_t *to, const uint8_t *from, size_t length) {
+    memcpy(to, from, 16);
+    memcpy(to + length - 16, from + length - 16, 16);
+    if (length > 32) {
+        memcpy(to + 16, from + 16, 16);
+        memcpy(to + length - 32, from + length - 32, 16);
     }
-    return write_slowly(s, data, len);
+}
+
+IN_LINE bool writes_itself(const weft_stream *s) {
+    return s && worker_is_mine(s->net->worker) && s->net->current == s && !process_is_forked() &&
+           stream_is_fast(s);
+}
+
+static int written(weft_stream *s, size_t len) {
+    s->net->output_length += len;
+    if (MUTANT("net-send-per-write"))
+        output_gathered_send(s);
+    return 0;
+}
+
+__attribute__((noinline)) static int write_any(weft_stream *s, const void *data, size_t len) {
+    if (!writes_itself(s) || len > NET_OUTPUT - s->net->output_length || !data)
+        return write_slowly(s, data, len);
+    memcpy(s->net->output + s->net->output_length, data, len);
+    return written(s, len);
+}
+
+/* The fast way: its own callback runs, nothing is special, and it fits. */
+int weft_stream_write(weft_stream *s, const void *data, size_t len) {
+    if (likely(is_few(len) && writes_itself(s) && s->net->output_length <= NET_OUTPUT - FEW_MOST &&
+               data)) {
+        copy_few(s->net->output + s->net->output_length, data, len);
+        return written(s, len);
+    }
+    return write_any(s, data, len);
 }
 
 int weft_stream_writev(weft_stream *s, const struct iovec *iov, int count) {

@@ -80,7 +80,7 @@ struct visit {
 /* One that on_open has not prepared yet, perhaps adopted by fn, is not open. */
 static void show_if_open(weft_stream *s, void *arg) {
     const struct visit *visit = arg;
-    if ((s->flags & (STREAM_OPENED | STREAM_ENDED)) == STREAM_OPENED)
+    if ((s->flags & (STREAM_UNOPENED | STREAM_ENDED)) == 0)
         visit->fn(s, visit->arg);
 }
 

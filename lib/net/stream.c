@@ -31,7 +31,7 @@ int stream_create(struct net_worker *net, int fd, const weft_protocol *protocol,
     s->arg = arg;
     s->fd = fd;
     s->listener = listener;
-    s->flags = flags;
+    s->flags = flags | STREAM_UNOPENED;
     note_limits(s);
     int r = stream_watch(s);
     if (r < 0) {
@@ -62,7 +62,7 @@ void stream_leave(weft_stream *s) {
 }
 
 void stream_open(weft_stream *s) {
-    s->flags |= STREAM_OPENED;
+    s->flags &= ~(uint32_t)STREAM_UNOPENED;
     if (s->protocol->on_open) {
         stream_enter(s, (uintptr_t)s->protocol->on_open);
         s->protocol->on_open(s);
@@ -79,7 +79,8 @@ void stream_stop(weft_stream *s) {
         stream_end(s, -ESHUTDOWN);
         return;
     }
-    if ((s->flags & (STREAM_OPENED | STREAM_CLOSING)) == 0 && !MUTANT("net-stop-before-open"))
+    if ((s->flags & (STREAM_UNOPENED | STREAM_CLOSING)) == STREAM_UNOPENED &&
+        !MUTANT("net-stop-before-open"))
         stream_open(s);
     if (s->flags & (STREAM_ENDED | STREAM_CLOSING))
         return;
@@ -364,7 +365,7 @@ static void serve_later(weft_stream *s) {
     }
     if (s->flags & STREAM_CONNECTING && !MUTANT("connect-opens-early"))
         return;
-    if ((s->flags & (STREAM_OPENED | STREAM_CLOSING | STREAM_ENDED)) == 0)
+    if ((s->flags & (STREAM_UNOPENED | STREAM_CLOSING | STREAM_ENDED)) == STREAM_UNOPENED)
         stream_open(s);
     if ((s->flags & (STREAM_DRAIN | STREAM_ENDED)) == STREAM_DRAIN && output_is_below_mark(s))
         tell_drain(s);
