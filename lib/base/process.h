@@ -10,7 +10,7 @@
 
 /* A word that the kernel clears in a forked child (madvise(2), MADV_WIPEONFORK): selectors and
  * workers cannot be shared with a copy of the process, so every call there is refused. */
-extern _Atomic(const uint8_t *) process_alive;
+extern __attribute__((visibility("hidden"))) _Atomic(const uint8_t *) process_alive;
 
 /* Called by every constructor; cheap after the first time. 0 or -errno. */
 int process_prepare(void);

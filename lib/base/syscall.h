@@ -44,6 +44,31 @@ __attribute__((always_inline)) static inline long syscall_raw(long number, long 
     return result;
 }
 
+/* The same of four arguments and of five: a register less to fill for each that the kernel does not
+ * look at. */
+__attribute__((always_inline)) static inline long syscall_raw4(long number, long a, long b, long c,
+                                                               long d) {
+    long result;
+    register long r10 __asm__("r10") = d;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+__attribute__((always_inline)) static inline long syscall_raw5(long number, long a, long b, long c,
+                                                               long d, long e) {
+    long result;
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
 #elif defined(__aarch64__)
 
 __attribute__((always_inline)) static inline long syscall_raw(long number, long a, long b, long c,
@@ -61,6 +86,8 @@ __attribute__((always_inline)) static inline long syscall_raw(long number, long 
                      : "memory");
     return x0;
 }
+
+#define syscall_raw5(number, a, b, c, d, e) syscall_raw(number, a, b, c, d, e, 0)
 
 #else
 
@@ -90,7 +117,8 @@ static inline ssize_t syscall_recv(int fd, void *buffer, size_t size, int flags)
     ssize_t n = recv(fd, buffer, size, flags);
     return n < 0 ? -errno : n;
 #else
-    return syscall_raw(SYS_recvfrom, fd, (long)buffer, (long)size, flags, 0, 0);
+    /* No address is wanted, so the place for its length is not looked at. */
+    return syscall_raw5(SYS_recvfrom, fd, (long)buffer, (long)size, flags, 0);
 #endif
 }
 
@@ -99,7 +127,7 @@ static inline ssize_t syscall_send(int fd, const void *data, size_t size, int fl
     ssize_t n = send(fd, data, size, flags);
     return n < 0 ? -errno : n;
 #else
-    return syscall_raw(SYS_sendto, fd, (long)data, (long)size, flags, 0, 0);
+    return syscall_raw5(SYS_sendto, fd, (long)data, (long)size, flags, 0);
 #endif
 }
 
@@ -108,6 +136,8 @@ static inline int syscall_epoll_wait(int fd, struct epoll_event *events, int cap
 #ifdef SYSCALL_WRAPPED
     int n = epoll_wait(fd, events, capacity, timeout_ms);
     return n < 0 ? -errno : n;
+#elif defined(SYS_epoll_wait)
+    return (int)syscall_raw4(SYS_epoll_wait, fd, (long)events, capacity, timeout_ms);
 #else
     return (int)syscall_raw(SYS_epoll_pwait, fd, (long)events, capacity, timeout_ms, 0, 0);
 #endif
