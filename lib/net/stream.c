@@ -247,7 +247,8 @@ void stream_end(weft_stream *s, int error) {
     /* A reset that comes after the peer's end of output is EPIPE to the kernel. Here that is the
      * name of what the program ended itself. */
     s->error = (int16_t)(error == -EPIPE && !MUTANT("net-epipe-told") ? -ECONNRESET : error);
-    if (error < 0)
+    /* Of a connection that the peer has reset nothing is left to reset. */
+    if (error < 0 && (error != -ECONNRESET || MUTANT("net-resets-the-reset")))
         s->flags |= STREAM_RESET;
     selector_unregister(s->net->worker->selector, s->fd);
     stream_clock_stop(s);

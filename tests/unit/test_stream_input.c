@@ -401,6 +401,26 @@ WTEST(stream_input, a_reset_is_noticed_while_paused) {
     net_end(&n);
 }
 
+static _Atomic int options_set;
+
+static int count_options(enum os_call call) {
+    options_set += call == OS_SETSOCKOPT;
+    return 0;
+}
+
+WTEST(stream_input, a_connection_that_was_reset_is_closed_without_another_call) {
+    seam_call_fn = count_options;
+    struct net n = net_start(1, &noting);
+    int fd = net_dial(&n);
+    note_await(NOTE_OPEN, 1);
+    int before = options_set;
+    net_reset(fd);
+    note_await(NOTE_CLOSE, 1);
+    CHECK_EQ(note_value(NOTE_CLOSE, 0), -ECONNRESET);
+    net_end(&n);
+    CHECK_EQ(options_set, before);
+}
+
 static void eof_answer(weft_stream *s) {
     static uint8_t much[1 << 20];
     net_fill(much, sizeof much, 0);
