@@ -154,7 +154,7 @@ __attribute__((noinline)) static int look_or_sleep(weft_worker *w, struct epoll_
     return n;
 }
 
-static inline int wait_for_events(weft_worker *w, struct epoll_event *events, uint64_t timeout_ns) {
+IN_LINE int wait_for_events(weft_worker *w, struct epoll_event *events, uint64_t timeout_ns) {
     leave_callbacks(w);
     int n = likely(!w->spin.is_allowed && may_sleep(w, timeout_ns))
                 ? sleep_now(w, events, timeout_ns)
@@ -174,7 +174,7 @@ static void ignore(struct worker_source *source, uint32_t epoll_events) {
 /* Whom an event concerns that is out of date: nobody has to ask. */
 static struct worker_source nobody = {ignore};
 
-static inline void dispatch(weft_worker *w, const struct epoll_event *events, int count) {
+IN_LINE void dispatch(weft_worker *w, const struct epoll_event *events, int count) {
     if (unlikely(count <= 0))
         return;
     stat_add(&w->stats.events, (unsigned)count);
