@@ -60,11 +60,12 @@ def in_order(figure, key):
 
 def compare(own, other):
     """How own does against other: "wins", "loses", or "even" where the quartiles of the ratio span
-    1.00 or there are too few rounds to have any. With the ratio's spread; None if not comparable.
+    1.00 or there are too few rounds to have any. With the ratio's spread; None if not comparable,
+    or where more is neither better nor worse.
 
     Counts (a single value, the same in every round) are compared as they are."""
     found = ratios(own, other)
-    if not found:
+    if not found or own["better"] == "neither":
         return None
     median, q1, q3 = spread(found)
     counted = len(own["values"]) == 1
@@ -245,7 +246,7 @@ def check(results):
             where = f"a record of {figure['name']}"
             want(record, dict, where, "case", "who", "metric", "unit", "better", "values")
             want(record["values"], list, f"the values of {where}")
-            if record["better"] not in ("higher", "lower"):
+            if record["better"] not in ("higher", "lower", "neither"):
                 raise ValueError(f"{where} is better {record['better']!r}")
             for value in record["values"]:
                 if value is not None and not (type(value) in (int, float) and math.isfinite(value)

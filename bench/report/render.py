@@ -49,8 +49,8 @@ def main():
         if arguments.readme:
             write(arguments.readme, charts.readme_svg(results))
     except (OSError, ValueError) as error:
-        print(f"render.py: {arguments.results}: {getattr(error, 'strerror', None) or error}",
-              file=sys.stderr)
+        where = getattr(error, "filename", None) or arguments.results
+        print(f"render.py: {where}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         return 2
     if arguments.out:
         print(terminal.summary(results, report(results, arguments.results, arguments.out)))

@@ -12,10 +12,9 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(1, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import load  # noqa: E402 (beside us, not installed)
 from measurement import Budget, Failure, Measurement, Usage  # noqa: E402
-from report import terminal  # noqa: E402
+import terminal  # noqa: E402 (in ../report, as measurement says)
 from servers import SERVERS, program  # noqa: E402
 
 

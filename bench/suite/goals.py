@@ -4,7 +4,8 @@ A ratio is held when its median keeps the bound; unclear when only the median br
 quartiles do not both; missed when the whole of the quartiles lies beyond. A count is exact: it is
 held or missed. Why a goal is missed, and what was tried, stands in docs/performance.md."""
 
-from report.records import find, number, ratio_text, ratios, spread
+from measurement import ratio_text, ratios, spread  # which knows the way to
+from records import find, number
 
 WEFT, RAW, EDGE = "weft", "raw epoll", "raw epoll, edge"
 TRY, WRITE, EV, UV = "libuv, uv_try_write", "libuv, uv_write", "libev", "libuv"

@@ -77,7 +77,7 @@ def closed_loop(m, names, connections, workers=1, slice_s=None, size=64, pin="au
 
 
 def echo(budget):
-    m = Measurement(budget, "echo", "Echo of 64 bytes, one worker", "raw epoll", 90)
+    m = Measurement(budget, "echo", "Echo of 64 bytes, one worker", "raw epoll", 65)
     names = ["epoll_idle", "epoll_edge", "weft", "ev", "uv_try", "uv_write"]
     if budget.scale > 1:
         names += ["epoll", "event", "bufferevent", "uv_write_je"]
@@ -88,7 +88,7 @@ def echo(budget):
 
 
 def two_workers(budget):
-    m = Measurement(budget, "two_workers", "Echo of 64 bytes, two workers", "raw epoll", 25)
+    m = Measurement(budget, "two_workers", "Echo of 64 bytes, two workers", "raw epoll", 35)
     closed_loop(m, ["epoll_idle", "weft", "ev", "uv_try", "uv_write"], [1, 50, 1000], workers=2)
     return m.result()
 
@@ -113,7 +113,7 @@ def pipeline(budget):
 
 def churn(budget):
     m = Measurement(budget, "churn", "Connections that are accepted, echo once and close",
-                    "raw epoll", 30)
+                    "raw epoll", 20)
     server_cpus, load_cpus = choose_cpus(1)
     with echo_group(budget, ["epoll_idle", "weft", "ev", "uv_try"]) as group:
         for number in m.rounds():
@@ -139,7 +139,7 @@ def capacity_of(m, server, cpus, connections):
 def latency(budget):
     """Open loop: the plan does not wait for a slow server, and a request's latency runs from when
     it was meant to be sent."""
-    m = Measurement(budget, "latency", "Latency at a planned rate, 50 connections", "raw epoll", 90)
+    m = Measurement(budget, "latency", "Latency at a planned rate, 50 connections", "raw epoll", 60)
     _, load_cpus = choose_cpus(1)
     with echo_group(budget, ["epoll_idle", "weft", "ev", "uv_try", "uv_write"]) as group:
         for number in m.rounds():
@@ -165,7 +165,7 @@ def worker_counts():
 
 
 def scaling(budget):
-    m = Measurement(budget, "scaling", "Echo of 64 bytes by workers", "raw epoll", 40)
+    m = Measurement(budget, "scaling", "Echo of 64 bytes by workers", "raw epoll", 25)
     cpus = sorted(os.sched_getaffinity(0))
     names = ["epoll_idle", "weft", "ev", "uv_try"]
     groups = {n: echo_group(budget, names, n) for n in worker_counts()}

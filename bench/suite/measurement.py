@@ -6,12 +6,13 @@
             m.add("50 connections", server.name, "server CPU", cost, x=50)
 """
 
+import os
 import shlex
 import sys
 import time
 
-sys.path.insert(0, __file__.rsplit("/", 2)[0])
-from report.records import ratios, spread, spread_text, ratio_text  # noqa: E402,F401
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "report"))
+from records import ratios, spread, spread_text, ratio_text  # noqa: E402,F401
 
 METRICS = {  # name: (unit, which is better)
     "requests": ("requests/s", "higher"),
@@ -19,7 +20,7 @@ METRICS = {  # name: (unit, which is better)
     "server CPU": ("us/request", "lower"),
     "CPU per connection": ("us", "lower"),
     "p50": ("us", "lower"), "p99": ("us", "lower"), "p99.9": ("us", "lower"),
-    "context switches": ("per request", "lower"),
+    "context switches": ("per request", "neither"),  # more come with idle time, too
     "system calls": ("per request", "lower"),
     "instructions": ("per request", "lower"),
     "allocations": ("per request", "lower"),
@@ -56,9 +57,10 @@ class Budget:
 class Measurement:
     """Collects the records of one figure."""
 
-    def __init__(self, budget, name, title, reference=None, seconds=30.0, least=3, most=1000):
+    def __init__(self, budget, name, title, reference=None, seconds=30.0, least=4, most=1000):
         self.budget, self.name, self.title, self.reference = budget, name, title, reference
-        self.seconds, self.least, self.most = seconds * budget.scale, least, most
+        self.seconds, self.most = seconds * budget.scale, most
+        self.least = least if budget.scale >= 1 else 3
         self.begun = time.monotonic()
         self.done_rounds = 0
         self.records, self.programs, self.notes = {}, {}, []

@@ -108,7 +108,7 @@ def run_slice(m, server, connections, script, cpus, directory):
 
 
 def http_pages(budget):
-    m = Measurement(budget, "http", f"A page of {len(PAGE)} bytes under wrk, one worker", "nginx", 40)
+    m = Measurement(budget, "http", f"A page of {len(PAGE)} bytes under wrk, one worker", "nginx", 25)
     server_cpus, load_cpus = choose_cpus(1)
     with tempfile.TemporaryDirectory() as directory, Group() as group:
         script = os.path.join(directory, "pipeline.lua")

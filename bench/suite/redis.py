@@ -79,7 +79,7 @@ def run_slice(m, server, test, pipeline):
 
 def redis(budget):
     m = Measurement(budget, "redis", f"A key-value server under redis-benchmark, {CONNECTIONS} "
-                    "connections", "redis-server", 40)
+                    "connections", "redis-server", 30)
     with Group() as group:
         start_servers(budget, group)
         for number in m.rounds():
