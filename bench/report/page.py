@@ -33,8 +33,9 @@ figure such as <span class="num">1.02 <small>[0.97–1.08]</small></span> is a m
 and upper quartile. Ratios divide weft's value by another's <em>in the same round</em>: for rates
 more than 1.00 is better for weft, for CPU, time and memory less.
 <span class="wins">▲ ahead</span> and
-<span class="loses">▼ behind</span> are said only where the quartiles lie on one side of 1.00;
-otherwise it is <span class="even">≈ even</span>, whatever the median. Where weft loses is found by
+<span class="loses">▼ behind</span> are said only where the quartiles lie on one side of 1.00
+and a coin would seldom do that (sign test, 1 in 8); otherwise it is <span class="even">≈ even</span>,
+whatever the median. Where weft loses is found by
 the same rule and listed before any chart.</p>"""
 
 

@@ -22,6 +22,8 @@ import re
 # How a goal's verdict is said, and its symbol: colour alone says nothing.
 VERDICTS = {"held": ("✓", "held"), "missed": ("✗", "missed"), "unclear": ("≈", "inside the noise"),
             "not measured": ("–", "not measured")}
+SAME_COUNT = 0.005  # what a count of the same work wavers by
+CHANCE = 1 / 8  # what four rounds that all say the same may be, and more rounds must be as clear
 OUTCOMES = {"wins": ("▲", "ahead"), "loses": ("▼", "behind"), "even": ("≈", "even")}
 
 
@@ -58,10 +60,19 @@ def in_order(figure, key):
     return list(dict.fromkeys(record[key] for record in figure["records"]))
 
 
+def by_chance(found):
+    """How probable it is that a coin lays so many of these ratios, or more, on one side of 1.00:
+    the sign test, both sides. It asks nothing of how they are distributed."""
+    sides = [value > 1.0 for value in found if value != 1.0]
+    most = max(sum(sides), len(sides) - sum(sides))
+    tail = sum(math.comb(len(sides), many) for many in range(most, len(sides) + 1))
+    return min(1.0, 2 * tail / 2 ** len(sides))
+
+
 def compare(own, other):
     """How own does against other: "wins", "loses", or "even" where the quartiles of the ratio span
-    1.00 or there are too few rounds to have any. With the ratio's spread; None if not comparable,
-    or where more is neither better nor worse.
+    1.00, or where chance would lay as many rounds on one side. With the ratio's spread; None if not
+    comparable, or where more is neither better nor worse.
 
     Counts (a single value, the same in every round) are compared as they are."""
     found = ratios(own, other)
@@ -69,7 +80,9 @@ def compare(own, other):
         return None
     median, q1, q3 = spread(found)
     counted = len(own["values"]) == 1
-    if q1 <= 1.0 <= q3 or (len(found) < 4 and not counted):
+    if counted and abs(median - 1) < SAME_COUNT:
+        verdict = "even"
+    elif q1 <= 1.0 <= q3 or (not counted and by_chance(found) > CHANCE):
         verdict = "even"
     else:
         verdict = "wins" if (median > 1.0) == (own["better"] == "higher") else "loses"
