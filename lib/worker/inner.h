@@ -28,6 +28,24 @@ void parts_finish(weft_worker *w);
 void parts_leave(weft_worker *w);
 void parts_destroy(weft_worker *w);
 
+/* nodes.c: what weft_post_fn() puts around a function. A node belongs to who has created it, then
+ * to the queue, and after it has run to the worker, which keeps it for those who post next. */
+struct fn_node {
+    weft_task task;
+    void (*fn)(void *arg);
+    void *arg;
+    uint32_t stripe;
+    uint32_t length; /* of the chain that begins here, while it waits */
+};
+
+int nodes_create(struct nodes **ret_nodes);
+void nodes_destroy(struct nodes *nodes);
+struct fn_node *node_create(struct nodes *nodes, void (*fn)(void *arg), void *arg); /* any thread */
+void node_free(struct fn_node *node);                                              /* any thread */
+void node_keep(struct nodes *nodes, struct fn_node *node); /* the worker's thread: it has run */
+void nodes_publish(struct nodes *nodes);                   /* the worker's thread: after a batch */
+void node_run(weft_task *task);                            /* task.c */
+
 /* spin.c: true: there is work, and no reason to sleep; *ret_count events. */
 bool worker_spin(weft_worker *w, struct epoll_event *events, uint64_t timeout_ns, int *ret_count);
 

@@ -43,6 +43,7 @@ static void run_tasks(weft_worker *w) {
     }
     if (w->pending)
         w->has_extras = true;
+    nodes_publish(w->nodes);
 }
 
 static void run_hooks(weft_worker *w, unsigned phase) {

@@ -13,26 +13,13 @@ int weft_post(weft_worker *w, weft_task *task) {
     return r;
 }
 
-struct fn_task {
-    weft_task task;
-    void (*fn)(void *arg);
-    void *arg;
-};
-
-static void fn_task_run(weft_task *task) {
-    struct fn_task *t = container_of(task, struct fn_task, task);
-    void (*fn)(void *) = t->fn;
-    void *arg = t->arg;
-    mem_free(t, sizeof *t);
+void node_run(weft_task *task) {
+    struct fn_node *node = container_of(task, struct fn_node, task);
+    void (*fn)(void *) = node->fn;
+    void *arg = node->arg;
+    node_keep(worker_current->nodes, node);
     worker_note_callback(worker_current, fn);
     fn(arg);
-}
-
-static struct fn_task *fn_task_create(void (*fn)(void *arg), void *arg) {
-    struct fn_task *t = mem_alloc(sizeof *t);
-    if (t)
-        *t = (struct fn_task){.task.run = fn_task_run, .fn = fn, .arg = arg};
-    return t;
 }
 
 int weft_post_fn(weft_worker *w, void (*fn)(void *arg), void *arg) {
@@ -40,12 +27,12 @@ int weft_post_fn(weft_worker *w, void (*fn)(void *arg), void *arg) {
         return -EINVAL;
     if (process_is_forked())
         return -EPERM;
-    struct fn_task *t = fn_task_create(fn, arg);
-    if (!t)
+    struct fn_node *node = node_create(w->nodes, fn, arg);
+    if (!node)
         return -ENOMEM;
-    int r = worker_post(w, &t->task);
+    int r = worker_post(w, &node->task);
     if (r < 0)
-        mem_free(t, sizeof *t);
+        node_free(node);
     return r;
 }
 
@@ -60,30 +47,30 @@ static int post_one_by_one(weft_worker *const *workers, unsigned count, void (*f
 
 int worker_post_fn_all(weft_worker *const *workers, unsigned count, void (*fn)(void *arg),
                        void *arg) {
-    struct fn_task *first = NULL;
+    struct fn_node *first = NULL;
     if (MUTANT("broadcast-one-by-one"))
         return post_one_by_one(workers, count, fn, arg);
     /* All nodes before the first post: after it there is no way back. They are linked through the
      * word that the queue will use. */
     for (unsigned i = 0; i < count; i++) {
-        struct fn_task *t = fn_task_create(fn, arg);
-        if (!t)
+        struct fn_node *node = node_create(workers[i]->nodes, fn, arg);
+        if (!node)
             goto no_memory;
-        t->task.reserved[0] = first;
-        first = t;
+        node->task.reserved[0] = first;
+        first = node;
     }
-    for (unsigned i = 0; i < count; i++) {
-        struct fn_task *t = first;
-        first = t->task.reserved[0];
-        (void)worker_post(workers[i], &t->task); /* the caller keeps the queues open */
+    for (unsigned i = count; i-- > 0;) { /* the last made comes first: each to whom it was made for */
+        struct fn_node *node = first;
+        first = node->task.reserved[0];
+        (void)worker_post(workers[i], &node->task); /* the caller keeps the queues open */
     }
     return 0;
 
 no_memory:
     while (first) {
-        struct fn_task *t = first;
-        first = t->task.reserved[0];
-        mem_free(t, sizeof *t);
+        struct fn_node *node = first;
+        first = node->task.reserved[0];
+        node_free(node);
     }
     return -ENOMEM;
 }

@@ -38,6 +38,9 @@ int worker_create(weft_runtime *runtime, unsigned index, const struct worker_hos
     w->scratch = mem_alloc(WORKER_SCRATCH);
     if (!w->scratch)
         goto scratch_failed;
+    r = nodes_create(&w->nodes);
+    if (r < 0)
+        goto nodes_failed;
     r = inbox_create(&w->inbox);
     if (r < 0)
         goto inbox_failed;
@@ -59,6 +62,8 @@ attach_failed:
 selector_failed:
     inbox_destroy(&w->inbox);
 inbox_failed:
+    nodes_destroy(w->nodes);
+nodes_failed:
     mem_free(w->scratch, WORKER_SCRATCH);
 scratch_failed:
     mem_free_aligned(w, 128, sizeof *w);
@@ -69,6 +74,7 @@ void worker_destroy(weft_worker *w) {
     parts_destroy(w);
     selector_destroy(w->selector);
     inbox_destroy(&w->inbox);
+    nodes_destroy(w->nodes);
     mem_free(w->scratch, WORKER_SCRATCH);
     mem_free_aligned(w, 128, sizeof *w);
 }

@@ -103,6 +103,7 @@ struct weft_worker {
     const struct worker_host *host;
     struct weft_selector *selector;
     unsigned index;
+    struct nodes *nodes; /* of weft_post_fn(); any thread (nodes.c) */
 
     /* Any thread. */
     struct inbox inbox;
