@@ -152,7 +152,31 @@ def goal(figure, rule, verdict, measured):
             "why": WHY.get((figure, rule.metric), "") if verdict == "missed" else ""}
 
 
-WHY = {}
+# In a sentence or two; docs/performance.md has the rest. By figure and metric.
+WHY = {
+    ("instructions", "instructions"):
+        "78 of them at one connection are liburcu's read-side section, entered for each iteration: "
+        "two functions in a shared library, three look-ups of thread-local storage. The same program "
+        "linked with liburcu-memb.a needs 199.",
+    ("memory", "memory"):
+        "Of the bytes, 64 are the mailbox of a stream whose id was asked for: one cache line, in "
+        "which foreign threads leave messages while the stream's own memory may go.",
+    ("post", "posts"):
+        "The raw queue has no runtime above it, and its push is compiled into the loop that posts. "
+        "weft_post is a call that looks at its arguments and asks whether the process was forked; "
+        "the worker counts each task and notes it for the watchdog.",
+    ("timers", "per timer"):
+        "A weft_timer has 64 bytes, fixed by the interface; a million of them do not fit into a "
+        "cache into which the wheel's bare nodes of 24 bytes do. The wheel by itself needs a "
+        "fifteenth of libuv.",
+    ("churn", "CPU per connection"):
+        "A connection costs one system call more than by hand: EPOLL_CTL_DEL before close(), since a "
+        "child between fork and exec may hold a copy of the fd.",
+    ("spawn", "spawns"):
+        "A spawn wakes two threads, the sentinel and the worker, where a raw loop has one.",
+    ("exits", "per child"):
+        "The memory of ten thousand children is new to the caches; raw epoll grows alike.",
+}
 
 
 def judge(figures):

@@ -26,7 +26,8 @@ import micro  # noqa: E402
 import pages  # noqa: E402
 import redis  # noqa: E402
 from measurement import Budget, Failure, Usage  # noqa: E402
-import render  # noqa: E402 (in ../report, as measurement says)
+import charts  # noqa: E402 (in ../report, as measurement says)
+import render  # noqa: E402
 import terminal  # noqa: E402
 
 BUDGETS = {"quick": 0.15, "standard": 1.0, "full": 4.0}
@@ -58,7 +59,13 @@ def parse_arguments():
     parser.add_argument("--build-dir", default="build/release")
     parser.add_argument("--out", default="build/bench", metavar="DIR",
                         help="where the report goes (%(default)s)")
+    parser.add_argument("--keep", metavar="NAME",
+                        help="keep the report, and README's chart, in docs/benchmarks/NAME")
     args = parser.parse_args()
+    if args.keep and args.names:
+        parser.error("--keep keeps a whole report: it takes no figures")
+    if args.keep:
+        args.out = os.path.join("docs", "benchmarks", args.keep)
     args.budget = args.budget or "standard"
     unknown = [n for n in args.names if n not in (*FIGURES, *BY_NAME_ONLY, "accept")]
     if unknown:
@@ -101,7 +108,10 @@ def report(args, figures):
     with open(path, "w", encoding="utf-8") as file:
         json.dump(results, file, separators=(",", ":"))
         file.write("\n")
-    print(terminal.summary(results, render.report(results, path, args.out)))
+    where = render.report(results, path, args.out)
+    if args.keep:
+        render.write(os.path.join(args.out, "echo.svg"), charts.readme_svg(results))
+    print(terminal.summary(results, where))
 
 
 def show_by_name(args, budget):
