@@ -14,10 +14,21 @@
  * that puts the rest back, and is freed. A thread always comes to the same stripe, so that posters
  * seldom meet; a stripe that another one has just emptied is a reason to allocate, not to wait.
  *
- * What is kept is bounded by NODES_PER_CHAIN twice for each stripe that is used, 48 bytes each. */
+ * What waits is bounded: in a stripe one chain for the posters and one of the worker's, each of
+ * NODES_PER_CHAIN nodes of 48 bytes. */
 #include "worker/inner.h"
 
-enum { STRIPES = 16, NODES_PER_CHAIN = 16384 };
+enum { STRIPE_BITS = 4, STRIPES = 1 << STRIPE_BITS, NODES_PER_CHAIN = 256 };
+
+#ifdef WEFT_SEAM
+unsigned seam_node_stripes = STRIPES;
+_Atomic int seam_nodes;
+#define SEAM_STRIPE(stripe) ((stripe) % seam_node_stripes)
+#define SEAM_COUNT_NODE(n) ((void)atom_add(&seam_nodes, (n), relaxed))
+#else
+#define SEAM_STRIPE(stripe) (stripe)
+#define SEAM_COUNT_NODE(n) ((void)0)
+#endif
 
 struct nodes {
     struct {
@@ -25,7 +36,7 @@ struct nodes {
     } stripes[STRIPES];
     /* The worker's thread only. */
     WEFT_CACHE_ALIGNED struct fn_node *kept[STRIPES];
-    uint32_t touched; /* stripes that have kept something since the last nodes_publish() */
+    uint32_t touched; /* a bit for each stripe in which something is kept */
 };
 
 static struct fn_node *next_of(const struct fn_node *node) {
@@ -42,17 +53,29 @@ static struct fn_node *prepend(struct fn_node *node, struct fn_node *chain) {
     return node;
 }
 
+static struct fn_node *allocate(void) {
+    struct fn_node *node = mem_alloc(sizeof *node);
+    if (node)
+        SEAM_COUNT_NODE(1);
+    return node;
+}
+
+void node_free(struct fn_node *node) {
+    SEAM_COUNT_NODE(-1);
+    mem_free(node, sizeof *node);
+}
+
 static void free_chain(struct fn_node *chain) {
     for (struct fn_node *next; chain; chain = next) {
         next = next_of(chain);
-        mem_free(chain, sizeof *chain);
+        node_free(chain);
     }
 }
 
-/* The thread pointer tells threads apart; its low bits do not, as stacks are aligned. */
+/* The address of what each thread has for itself tells threads apart; its low bits do not. */
 static unsigned stripe_of_thread(void) {
-    uint64_t thread = (uint64_t)(uintptr_t)__builtin_thread_pointer();
-    return (unsigned)((thread >> 6) * UINT64_C(0x9E3779B97F4A7C15) >> 60);
+    uint64_t thread = (uint64_t)(uintptr_t)&worker_current >> 6;
+    return SEAM_STRIPE((unsigned)(thread * UINT64_C(0x9E3779B97F4A7C15) >> (64 - STRIPE_BITS)));
 }
 
 int nodes_create(struct nodes **ret_nodes) {
@@ -71,36 +94,49 @@ void nodes_destroy(struct nodes *nodes) {
     mem_free_aligned(nodes, 128, sizeof *nodes);
 }
 
-/* The first node of a chain that nobody else has. Release: whoever takes the rest sees its links. */
-static struct fn_node *take(struct nodes *nodes, unsigned stripe) {
-    /* Acquire: pairs with the release of who left the chain here; its links are followed. */
-    struct fn_node *node = atom_xchg(&nodes->stripes[stripe].chain, NULL, acquire);
+/* Seeded: who comes between the two steps has the same chain. */
+static struct fn_node *take_in_two_steps(struct fn_node *_Atomic *chain) {
+    struct fn_node *taken = atom_load(chain, acquire);
+    atom_store(chain, NULL, relaxed);
+    return taken;
+}
+
+/* Seeded: what has come since the chain was taken is overwritten. */
+static struct fn_node *put_back_blind(struct fn_node *_Atomic *chain, struct fn_node *rest) {
+    atom_store(chain, rest, release);
+    return NULL;
+}
+
+/* The first node; the rest of its chain goes back. */
+static struct fn_node *take(struct fn_node *_Atomic *chain) {
+    /* Acquire: pairs with the release of whoever left the chain here; its links are followed. */
+    struct fn_node *node = MUTANT("nodes-taken-in-two-steps") ? take_in_two_steps(chain)
+                                                              : atom_xchg(chain, NULL, acquire);
     struct fn_node *rest = node ? next_of(node) : NULL;
-    if (rest)
-        free_chain(atom_xchg(&nodes->stripes[stripe].chain, rest, acq_rel));
+    if (!rest)
+        return node;
+    /* Release: whoever takes the rest sees its links. Acquire: those of what has come meanwhile are
+     * followed, too. */
+    free_chain(MUTANT("nodes-put-back-blind") ? put_back_blind(chain, rest)
+                                              : atom_xchg(chain, rest, acq_rel));
     return node;
 }
 
 struct fn_node *node_create(struct nodes *nodes, void (*fn)(void *arg), void *arg) {
     unsigned stripe = stripe_of_thread();
-    struct fn_node *node = NULL;
-    if (atom_load(&nodes->stripes[stripe].chain, relaxed))
-        node = take(nodes, stripe);
+    struct fn_node *_Atomic *chain = &nodes->stripes[stripe].chain;
+    /* Relaxed: a glance. What it misses costs an allocation; what it sees the exchange decides. */
+    struct fn_node *node = atom_load(chain, relaxed) ? take(chain) : NULL;
     if (!node)
-        node = mem_alloc(sizeof *node);
+        node = allocate();
     if (node)
-        *node = (struct fn_node){
-            .task.run = node_run, .fn = fn, .arg = arg, .stripe = (uint32_t)stripe};
+        *node = (struct fn_node){.task.run = node_run, .fn = fn, .arg = arg, .stripe = stripe};
     return node;
-}
-
-void node_free(struct fn_node *node) {
-    mem_free(node, sizeof *node);
 }
 
 void node_keep(struct nodes *nodes, struct fn_node *node) {
     struct fn_node **kept = &nodes->kept[node->stripe];
-    if (length_of(*kept) >= NODES_PER_CHAIN) {
+    if (length_of(*kept) >= NODES_PER_CHAIN && !MUTANT("nodes-without-bound")) {
         node_free(node);
         return;
     }
@@ -111,7 +147,7 @@ void node_keep(struct nodes *nodes, struct fn_node *node) {
 void nodes_publish(struct nodes *nodes) {
     for (uint32_t left = nodes->touched; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctz(left);
-        if (atom_load(&nodes->stripes[i].chain, relaxed))
+        if (atom_load(&nodes->stripes[i].chain, relaxed) || MUTANT("nodes-never-published"))
             continue; /* the posters have enough: what is kept waits */
         /* Release: pairs with the acquire in take(). Acquire: a poster may have put its rest back
          * since the load, and that is kept now. */

@@ -52,15 +52,15 @@ int worker_post_fn_all(weft_worker *const *workers, unsigned count, void (*fn)(v
         return post_one_by_one(workers, count, fn, arg);
     /* All nodes before the first post: after it there is no way back. They are linked through the
      * word that the queue will use. */
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = count; i-- > 0;) {
         struct fn_node *node = node_create(workers[i]->nodes, fn, arg);
         if (!node)
             goto no_memory;
         node->task.reserved[0] = first;
         first = node;
     }
-    for (unsigned i = count; i-- > 0;) { /* the last made comes first: each to whom it was made for */
-        struct fn_node *node = first;
+    for (unsigned i = 0; i < count; i++) {
+        struct fn_node *node = first; /* the last made comes first: each to whom it was made for */
         first = node->task.reserved[0];
         (void)worker_post(workers[i], &node->task); /* the caller keeps the queues open */
     }

@@ -171,6 +171,11 @@ void worker_ask_finish(weft_worker *w); /* close the queue, run what was accepte
 int worker_post_fn_all(weft_worker *const *workers, unsigned count, void (*fn)(void *arg),
                        void *arg);
 
+#ifdef WEFT_SEAM
+extern unsigned seam_node_stripes; /* of this many at most: with 1 all posters meet */
+extern _Atomic int seam_nodes;     /* of weft_post_fn(), allocated and not freed, in the process */
+#endif
+
 /* Functions handed to weft_retire() that have not run yet, in this process; and a wait for them. */
 uint64_t retire_waiting(void);
 void retire_wait(void);
