@@ -58,7 +58,7 @@ WEFT_API int weft_post(weft_worker *w, weft_task *task);
 
 /* Posts fn(arg) to w, in a task of weft's own.
  *
- * Thread:  any; it allocates, and is not for signal handlers.
+ * Thread:  any; it may allocate, and is not for signal handlers.
  * Owns:    arg is passed through.
  * Returns: 0, or
  *          -EINVAL  w or fn is NULL
@@ -72,7 +72,7 @@ WEFT_API int weft_post_fn(weft_worker *w, void (*fn)(void *arg), void *arg);
 /* Posts fn(arg) to every worker of rt, the caller's own included: it runs once on each, or, on an
  * error, on none. The workers run it independently, at the same time even.
  *
- * Thread:  any; it allocates, and is not for signal handlers.
+ * Thread:  any; it may allocate, and is not for signal handlers.
  * Owns:    arg is passed through, shared by all.
  * Returns: 0, or
  *          -EINVAL  rt or fn is NULL
