@@ -151,7 +151,9 @@ void nodes_publish(struct nodes *nodes) {
             continue; /* the posters have enough: what is kept waits */
         /* Release: pairs with the acquire in take(). Acquire: a poster may have put its rest back
          * since the load, and that is kept now. */
-        nodes->kept[i] = atom_xchg(&nodes->stripes[i].chain, nodes->kept[i], acq_rel);
+        nodes->kept[i] = MUTANT("nodes-release-missing")
+                             ? atom_xchg(&nodes->stripes[i].chain, nodes->kept[i], acquire)
+                             : atom_xchg(&nodes->stripes[i].chain, nodes->kept[i], acq_rel);
         if (!nodes->kept[i])
             nodes->touched &= ~(UINT32_C(1) << i);
     }
