@@ -11,14 +11,16 @@
  *
  * Whoever takes a chain has it for himself: nothing is compared, so nothing can be mistaken for
  * what it was before (no ABA). What was put into the stripe meanwhile comes out of the exchange
- * that puts the rest back, and is freed. A thread always comes to the same stripe, so that posters
- * seldom meet; a stripe that another one has just emptied is a reason to allocate, not to wait.
+ * that puts the rest back, and is joined with it. A thread always comes to the same stripe, so that
+ * posters seldom meet; a stripe that another one has just emptied is a reason to allocate, not to
+ * wait.
  *
- * What waits is bounded: in a stripe one chain for the posters and one of the worker's, each of
- * NODES_PER_CHAIN nodes of 48 bytes. */
+ * The first node of a chain knows its length and its last node; as a node is taken from the front,
+ * the next one is told. What waits is bounded: in a stripe twice NODES_PER_CHAIN nodes for the
+ * posters and once for the worker, 48 bytes each. */
 #include "worker/inner.h"
 
-enum { STRIPE_BITS = 4, STRIPES = 1 << STRIPE_BITS, NODES_PER_CHAIN = 256 };
+enum { STRIPE_BITS = 4, STRIPES = 1 << STRIPE_BITS, NODES_PER_CHAIN = 4096 };
 
 #ifdef WEFT_SEAM
 unsigned seam_node_stripes = STRIPES;
@@ -47,10 +49,26 @@ static uint32_t length_of(const struct fn_node *chain) {
     return chain ? chain->length : 0;
 }
 
+/* Of the first node of a chain. */
+static struct fn_node **last_of(struct fn_node *chain) {
+    return (struct fn_node **)&chain->arg;
+}
+
 static struct fn_node *prepend(struct fn_node *node, struct fn_node *chain) {
     node->task.reserved[0] = chain;
     node->length = length_of(chain) + 1;
+    *last_of(node) = chain ? *last_of(chain) : node;
     return node;
+}
+
+/* What is behind the first node, as a chain of its own. */
+static struct fn_node *rest_of(struct fn_node *chain) {
+    struct fn_node *rest = next_of(chain);
+    if (rest) {
+        rest->length = chain->length - 1;
+        *last_of(rest) = *last_of(chain);
+    }
+    return rest;
 }
 
 static struct fn_node *allocate(void) {
@@ -101,10 +119,32 @@ static struct fn_node *take_in_two_steps(struct fn_node *_Atomic *chain) {
     return taken;
 }
 
-/* Seeded: what has come since the chain was taken is overwritten. */
-static struct fn_node *put_back_blind(struct fn_node *_Atomic *chain, struct fn_node *rest) {
-    atom_store(chain, rest, release);
-    return NULL;
+/* Either may be NULL. What would be too many is freed. */
+static struct fn_node *join(struct fn_node *chain, struct fn_node *more) {
+    if (!chain || !more)
+        return chain ? chain : more;
+    if (chain->length + more->length > 2 * NODES_PER_CHAIN && !MUTANT("nodes-without-bound")) {
+        free_chain(more);
+        return chain;
+    }
+    (*last_of(chain))->task.reserved[0] = more;
+    *last_of(chain) = *last_of(more);
+    chain->length += more->length;
+    return chain;
+}
+
+/* Release: whoever takes the rest sees its links. Acquire: those of what has come meanwhile are
+ * written here. */
+static void put_back(struct fn_node *_Atomic *chain, struct fn_node *rest) {
+    if (MUTANT("nodes-put-back-blind")) {
+        atom_store(chain, rest, release);
+        return;
+    }
+    for (struct fn_node *came; (came = atom_xchg(chain, rest, acq_rel)) != NULL;) {
+        rest = join(atom_xchg(chain, NULL, acquire), came);
+        if (!rest)
+            return;
+    }
 }
 
 /* The first node; the rest of its chain goes back. */
@@ -112,13 +152,9 @@ static struct fn_node *take(struct fn_node *_Atomic *chain) {
     /* Acquire: pairs with the release of whoever left the chain here; its links are followed. */
     struct fn_node *node = MUTANT("nodes-taken-in-two-steps") ? take_in_two_steps(chain)
                                                               : atom_xchg(chain, NULL, acquire);
-    struct fn_node *rest = node ? next_of(node) : NULL;
-    if (!rest)
-        return node;
-    /* Release: whoever takes the rest sees its links. Acquire: those of what has come meanwhile are
-     * followed, too. */
-    free_chain(MUTANT("nodes-put-back-blind") ? put_back_blind(chain, rest)
-                                              : atom_xchg(chain, rest, acq_rel));
+    struct fn_node *rest = node ? rest_of(node) : NULL;
+    if (rest)
+        put_back(chain, rest);
     return node;
 }
 

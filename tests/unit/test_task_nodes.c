@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-enum { KEPT = 2 * 256 }; /* by a worker of one stripe at the most */
+enum { KEPT = 3 * 4096 }; /* by a worker of one stripe at the most */
 
 static _Atomic unsigned runs;
 
@@ -44,7 +44,7 @@ WTEST(task_nodes, posting_allocates_nothing_in_the_steady_state) {
 }
 
 WTEST(task_nodes, of_a_flood_no_more_than_two_chains_are_kept) {
-    enum { FLOOD = 5000 };
+    enum { FLOOD = 20000 };
     struct hold hold;
     calls_watch();
     weft_runtime *rt = rt_start(1);
