@@ -100,8 +100,8 @@ def instructions(budget):
                         found.append(read_callgrind(out))
                     case, who = connections_text(connections), SERVERS[name][2]
                     for at, metric in enumerate(("instructions", "allocations")):
-                        m.add(case, who, metric, (found[1][at] - found[0][at]) / (many - few),
-                              connections)
+                        more = max(found[1][at] - found[0][at], 0)
+                        m.add(case, who, metric, more / (many - few), connections)
     return m.result()
 
 

@@ -5,7 +5,7 @@ import platform
 import re
 import subprocess
 
-from servers import SERVERS, is_built
+from servers import SERVERS, is_built, program
 
 
 def first_line(command, pattern=r".*"):
@@ -43,10 +43,15 @@ def content(path):
 def versions(build_dir):
     """What each server says it runs on."""
     found = {}
-    for name in "weft", "epoll", "uv_try", "ev", "event":
+    servers = {"weft": "weft", "raw epoll": "epoll", "libuv": "uv_try", "libev": "ev",
+               "libevent": "event"}
+    for label, name in servers.items():
         if is_built(build_dir, name):
             path = os.path.join(build_dir, "bench", SERVERS[name][0])
-            found[SERVERS[name][0]] = first_line([path, "--version"])
+            said = first_line([path, "--version"], r"[^(\n]+")
+            found[label] = (said or "").removeprefix(label + " ")
+    weft = program(build_dir, SERVERS["weft"][0])
+    found["all compiled with"] = first_line([weft, "--version"], r"(?<=\()[^)\n]+")
     found["redis-server"] = first_line(["redis-server", "--version"], r"v=\S+")
     found["nginx"] = first_line(["/usr/sbin/nginx", "-v"], r"nginx/\S+")
     found["wrk"] = first_line(["wrk", "-v"], r"wrk \S+")
@@ -61,7 +66,7 @@ def machine(build_dir):
         "CPUs": str(len(os.sched_getaffinity(0))),
         "memory": f"{memory_gib():.1f} GiB",
         "kernel": platform.release(),
-        "virtual machine": first_line(["systemd-detect-virt"]),
+        "virtualisation": first_line(["systemd-detect-virt"]),
         "distribution": first_line(["sh", "-c", ". /etc/os-release; echo $PRETTY_NAME"]),
         "frequency governor": content("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "open files at most": first_line(["sh", "-c", "ulimit -Hn"]),
