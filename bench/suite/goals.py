@@ -137,7 +137,8 @@ GOALS = {
           for phase, who in (("start", "weft, start at"), ("restart", "weft, start at"),
                              ("stop", WEFT))),
         *(Ratio(f"1M, {phase}", "per timer", UV, at_most=0.2) for phase in ("start", "expire"))],
-    "signal": [Ratio("100k queued", "signals", RAW, at_least=0.7)],
+    "signal": [Count("100k queued", "lost", at_most=0),
+               Ratio("100k queued", "signals", RAW, at_least=0.7)],
     "spawn": [Ratio(f"{case} parent", "spawns", RAW, at_least=0.95) for case in ("small", "1 GiB")],
     # Linear in the children; where it is quadratic, a child among a hundred times as many costs a
     # hundred times as much.

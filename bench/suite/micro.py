@@ -86,6 +86,8 @@ def add_benchmark(m, b):
     value = None if b.get("error_occurred") else b["figure"]
     m.add(case, who_of(who), m.families[family], value, x=int(found[0]) if found else None,
           unit=unit, better=better)
+    if "lost" in b:
+        m.add(case, who_of(who), "lost", b["lost"], unit="", better="lower")
 
 
 def family(name):
