@@ -276,7 +276,7 @@ static void close_stream(void *s) {
 
 static sem_t set, go_on;
 
-/* The time is set where the worker already stands still: it cannot pass before the close is posted. */
+/* Set where the worker already stands still: it cannot pass before the close is posted. */
 static void set_short_and_wait(void *s) {
     set_short(s);
     sem_post(&set);
