@@ -87,7 +87,7 @@ def add_benchmark(m, b):
     m.add(case, who_of(who), m.families[family], value, x=int(found[0]) if found else None,
           unit=unit, better=better)
     if "lost" in b:
-        m.add(case, who_of(who), "lost", b["lost"], unit="", better="lower")
+        m.add(case, who_of(who), "lost", b["lost"], unit="signals", better="lower")
 
 
 def family(name):
@@ -117,5 +117,6 @@ def give_labels(records):
     """One that could not run has said nothing: it has its neighbours' unit."""
     for record in records.values():
         for other in records.values():
-            if not record["unit"] and other["unit"] and other["case"] == record["case"]:
+            same = (other["case"], other["metric"]) == (record["case"], record["metric"])
+            if same and other["unit"] and not record["unit"]:
                 record.update(unit=other["unit"], better=other["better"])
