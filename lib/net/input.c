@@ -229,7 +229,7 @@ static void failed(weft_stream *s) {
 static bool left_over_is_due(const weft_stream *s) {
     const uint32_t due = STREAM_SHOW | STREAM_KEPT;
     if (MUTANT("net-left-over-later") || MUTANT("net-eof-before-left-over") ||
-        MUTANT("move-end-overtakes"))
+        MUTANT("move-end-overtakes") || MUTANT("net-eof-overtakes"))
         return false;
     return (s->flags & due) == due;
 }
