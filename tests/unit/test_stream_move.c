@@ -121,6 +121,7 @@ WTEST(stream_move, a_thousand_moves_under_traffic_are_byte_exact) {
     }
     thread_end(putter);
     close(fd);
+    note_await(NOTE_CLOSE, 1); /* first: on its way a stream is counted by no worker */
     net_await_open(&n, 0);
     CHECK(note_count(NOTE_USER) >= 1000);
     CHECK_EQ(note_count(NOTE_CLOSE), 1);
