@@ -113,9 +113,9 @@ size_t os_fd_limit(void);          /* how many this process may have */
 void os_wait_readable(int fd);     /* until it is, or something else is worth a look */
 
 /* Sockets. The two calls of the fast path are inline: recv and send, since read and write cost
- * 60 ns more on a socket (an extra walk through the VFS). They do not wait,
- * so that nothing should interrupt them (in Linux's TCP and unix sockets EAGAIN comes before the
- * look at signals); if something does, it is what EAGAIN is: os_says_later(). */
+ * 60 ns more on a socket (an extra walk through the VFS). They do not wait, so that nothing should
+ * interrupt them (in Linux's TCP and unix sockets EAGAIN comes before the look at signals); if
+ * something does, it is what EAGAIN is: os_says_later(). */
 static inline ssize_t os_recv(int fd, void *buffer, size_t size) {
     OS_SEAM(OS_RECV);
     return syscall_recv(fd, buffer, OS_SEAM_LENGTH(OS_RECV, size), MSG_DONTWAIT);

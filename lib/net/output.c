@@ -336,8 +336,7 @@ IN_LINE bool writes_itself(const weft_stream *s) {
            stream_is_fast(s);
 }
 
-static int written(weft_stream *s, size_t len) {
-    s->net->output_length += len;
+static int gathered(weft_stream *s) {
     if (MUTANT("net-send-per-write"))
         output_gathered_send(s);
     return 0;
@@ -346,8 +345,8 @@ static int written(weft_stream *s, size_t len) {
 __attribute__((noinline)) static int write_any(weft_stream *s, const void *data, size_t len) {
     if (!writes_itself(s) || len > NET_OUTPUT - s->net->output_length || !data)
         return write_slowly(s, data, len);
-    memcpy(s->net->output + s->net->output_length, data, len);
-    return written(s, len);
+    gather(s->net, data, len);
+    return gathered(s);
 }
 
 /* The fast way: its own callback runs, nothing is special, and it fits. */
@@ -355,7 +354,8 @@ int weft_stream_write(weft_stream *s, const void *data, size_t len) {
     if (likely(is_few(len) && writes_itself(s) && s->net->output_length <= NET_OUTPUT - FEW_MOST &&
                data)) {
         copy_few(s->net->output + s->net->output_length, data, len);
-        return written(s, len);
+        s->net->output_length += len;
+        return gathered(s);
     }
     return write_any(s, data, len);
 }

@@ -42,6 +42,7 @@ int nodes_create(struct nodes **ret_nodes);
 void nodes_destroy(struct nodes *nodes);
 struct fn_node *node_create(struct nodes *nodes, void (*fn)(void *arg), void *arg); /* any thread */
 void node_free(struct fn_node *node);                                               /* any thread */
+void nodes_free(struct fn_node *chain); /* any thread: linked as in broadcasts, by reserved[0] */
 void node_keep(struct nodes *nodes, struct fn_node *node); /* the worker's thread: it has run */
 void nodes_publish(struct nodes *nodes);                   /* the worker's thread: after a batch */
 void node_run(weft_task *task);                            /* task.c */

@@ -83,7 +83,7 @@ void node_free(struct fn_node *node) {
     mem_free(node, sizeof *node);
 }
 
-static void free_chain(struct fn_node *chain) {
+void nodes_free(struct fn_node *chain) {
     for (struct fn_node *next; chain; chain = next) {
         next = next_of(chain);
         node_free(chain);
@@ -106,8 +106,8 @@ int nodes_create(struct nodes **ret_nodes) {
 
 void nodes_destroy(struct nodes *nodes) {
     for (unsigned i = 0; i < STRIPES; i++) {
-        free_chain(atom_xchg(&nodes->stripes[i].chain, NULL, acquire));
-        free_chain(nodes->kept[i]);
+        nodes_free(atom_xchg(&nodes->stripes[i].chain, NULL, acquire));
+        nodes_free(nodes->kept[i]);
     }
     mem_free_aligned(nodes, 128, sizeof *nodes);
 }
@@ -124,7 +124,7 @@ static struct fn_node *join(struct fn_node *chain, struct fn_node *more) {
     if (!chain || !more)
         return chain ? chain : more;
     if (chain->length + more->length > 2 * NODES_PER_CHAIN && !MUTANT("nodes-without-bound")) {
-        free_chain(more);
+        nodes_free(more);
         return chain;
     }
     (*last_of(chain))->task.reserved[0] = more;

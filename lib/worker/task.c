@@ -67,11 +67,7 @@ int worker_post_fn_all(weft_worker *const *workers, unsigned count, void (*fn)(v
     return 0;
 
 no_memory:
-    while (first) {
-        struct fn_node *node = first;
-        first = node->task.reserved[0];
-        node_free(node);
-    }
+    nodes_free(first);
     return -ENOMEM;
 }
 

@@ -48,8 +48,7 @@ static bool may_start(weft_worker *w, weft_timer *t, const char *call) {
         log_misuse("%s: a timer needs a function; set fn before starting it", call);
         return false;
     }
-    return likely(w && worker_is_mine(w) && !process_is_forked()) ||
-           worker_owner_check_void(w, call);
+    return worker_owner_check_void(w, call);
 }
 
 static inline void start_at(weft_worker *w, struct timer *timer, uint64_t deadline_ns,

@@ -114,9 +114,7 @@ int worker_owner_check(const weft_worker *w, const char *call) {
     return -EPERM;
 }
 
-bool worker_owner_check_void(const weft_worker *w, const char *call) {
-    if (likely(w && worker_is_mine(w) && !process_is_forked()))
-        return true;
+bool worker_owner_refuse(const weft_worker *w, const char *call) {
     if (w && !process_is_forked())
         say_wrong_thread(w, call);
     return false;

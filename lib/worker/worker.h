@@ -198,7 +198,11 @@ static inline bool worker_is_mine(const weft_worker *w) {
 int worker_owner_check(const weft_worker *w, const char *call);
 
 /* The same for calls that cannot answer: false, and a debug build stops. */
-bool worker_owner_check_void(const weft_worker *w, const char *call);
+bool worker_owner_refuse(const weft_worker *w, const char *call); /* false */
+
+static inline bool worker_owner_check_void(const weft_worker *w, const char *call) {
+    return likely(w && worker_is_mine(w) && !process_is_forked()) || worker_owner_refuse(w, call);
+}
 
 /* CLOCK_MONOTONIC of this iteration. */
 uint64_t worker_clock_read(weft_worker *w);
