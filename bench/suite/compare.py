@@ -8,12 +8,11 @@ died; 2 usage, or a program that is not built.
 import argparse
 import json
 import os
-import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import load  # noqa: E402 (beside us, not installed)
-from measurement import Budget, Failure, Measurement, Usage  # noqa: E402
+from measurement import Budget, Measurement, exit_status  # noqa: E402
 import terminal  # noqa: E402 (in ../report, as measurement says)
 from servers import SERVERS, program  # noqa: E402
 
@@ -77,21 +76,5 @@ def run(args):
             file.write("\n")
 
 
-def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    args = parse_arguments()
-    try:
-        run(args)
-    except Failure as failure:
-        print(f"compare.py: {failure}", file=sys.stderr)
-        return 1
-    except (Usage, OSError) as problem:
-        print(f"compare.py: {problem}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status("compare.py", lambda: run(parse_arguments())))

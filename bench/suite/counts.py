@@ -64,7 +64,7 @@ def drive(m, tool, name, connections, requests, directory):
 
 
 def read_callgrind(path):
-    """(instructions, calls of allocators) of a whole run: callgrind's file format, "totals:",
+    """Instructions and calls of allocators of a whole run: callgrind's file format, "totals:",
     "cfn=(id) name" and the "calls=count" that follows it."""
     names, allocations, callee = {}, 0, ""
     with open(path, encoding="utf-8", errors="replace") as file:
@@ -80,28 +80,34 @@ def read_callgrind(path):
                 allocations += int(line[6:].split()[0])
             elif line.startswith("totals:"):
                 instructions = int(line.split()[1])
-    return instructions, allocations
+    return {"instructions": instructions, "allocations": allocations}
+
+
+def differences(m, tool, read, few, many):
+    """(case, who, connections, counts) of each server: what `many` requests under the tool count
+    more than `few`. The tool writes to {out}, which `read` turns into counts by their names."""
+    with tempfile.TemporaryDirectory() as directory:
+        out = os.path.join(directory, "counts")
+        command = [word.format(out=out) for word in tool]
+        for _ in m.rounds():
+            for connections in CONNECTIONS:
+                for name in filter(lambda n: is_built(m.budget.build_dir, n), COUNTED):
+                    m.budget.show(f"{m.name}: {name}, {connections}")
+                    counts = collections.Counter()
+                    for requests, add in (few, counts.subtract), (many, counts.update):
+                        drive(m, command, name, connections, requests, directory)
+                        add(read(out))
+                    yield connections_text(connections), SERVERS[name][2], connections, counts
 
 
 def instructions(budget):
     m = Measurement(budget, "instructions", "User instructions and allocations per request",
                     "raw epoll", most=1)
     few, many = (1000, 3500) if budget.scale < 1 else (4000, 14000)
-    with tempfile.TemporaryDirectory() as directory:
-        out = os.path.join(directory, "callgrind.out")
-        tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
-        for _ in m.rounds():
-            for connections in CONNECTIONS:
-                for name in filter(lambda n: is_built(budget.build_dir, n), COUNTED):
-                    budget.show(f"instructions: {name}, {connections}")
-                    found = []
-                    for requests in (few, many):
-                        drive(m, tool, name, connections, requests, directory)
-                        found.append(read_callgrind(out))
-                    case, who = connections_text(connections), SERVERS[name][2]
-                    for at, metric in enumerate(("instructions", "allocations")):
-                        more = max(found[1][at] - found[0][at], 0)
-                        m.add(case, who, metric, more / (many - few), connections)
+    tool = ["valgrind", "--tool=callgrind", "--callgrind-out-file={out}"]
+    for case, who, x, counts in differences(m, tool, read_callgrind, few, many):
+        for metric, count in counts.items():
+            m.add(case, who, metric, max(count, 0) / (many - few), x)
     return m.result()
 
 
@@ -119,21 +125,10 @@ def read_strace(path):
 def syscalls(budget):
     m = Measurement(budget, "syscalls", "System calls per request", "raw epoll", most=1)
     few, many = (500, 3500) if budget.scale < 1 else (1000, 11000)
-    with tempfile.TemporaryDirectory() as directory:
-        out = os.path.join(directory, "calls")
-        for _ in m.rounds():
-            for connections in CONNECTIONS:
-                for name in filter(lambda n: is_built(budget.build_dir, n), COUNTED):
-                    budget.show(f"syscalls: {name}, {connections}")
-                    calls = collections.Counter()
-                    for requests, sign in (few, -1), (many, 1):
-                        drive(m, ["strace", "-f", "-c", "-o", out], name, connections, requests,
-                              directory)
-                        for call, count in read_strace(out).items():
-                            calls[call] += sign * count
-                    case, who = connections_text(connections), SERVERS[name][2]
-                    m.add(case, who, "system calls", sum(calls.values()) / (many - few), connections)
-                    m.notes.append(f"{who}, {case}: " + calls_text(calls, many - few))
+    tool = ["strace", "-f", "-c", "-o", "{out}"]
+    for case, who, x, calls in differences(m, tool, read_strace, few, many):
+        m.add(case, who, "system calls", sum(calls.values()) / (many - few), x)
+        m.notes.append(f"{who}, {case}: " + calls_text(calls, many - few))
     return m.result()
 
 

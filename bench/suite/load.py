@@ -4,6 +4,7 @@ All servers of a figure are started once and stay idle but for their slices. A r
 them one slice in each case, in an order that rotates.
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -11,7 +12,7 @@ import statistics
 import subprocess
 
 from measurement import Failure, Measurement, rotated
-from servers import SERVERS, choose_cpus, echo_group, pin_to, pinned, program
+from servers import choose_cpus, echo_group, pin_to, pinned, program
 
 WARMUP_S = 0.05
 STALLS = 3  # slices in a row in which the machine stood still and nothing came back
@@ -160,32 +161,28 @@ def latency(budget):
 def worker_counts():
     """1, 2, 4 … and all CPUs; some stay the generator's where there are more than two."""
     cpus = len(os.sched_getaffinity(0))
-    counts = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= max(cpus - 1, 2)]
-    return counts
+    return [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= max(cpus - 1, 2)]
+
+
+def workers_text(count):
+    return "1 worker" if count == 1 else f"{count} workers"
 
 
 def scaling(budget):
     m = Measurement(budget, "scaling", "Echo of 64 bytes by workers", "raw epoll", 25)
-    cpus = sorted(os.sched_getaffinity(0))
-    names = ["epoll_idle", "weft", "ev", "uv_try"]
-    groups = {n: echo_group(budget, names, n) for n in worker_counts()}
-    try:
+    cpus = len(os.sched_getaffinity(0))
+    with contextlib.ExitStack() as stack:
+        groups = {n: stack.enter_context(
+            echo_group(budget, ["epoll_idle", "weft", "ev", "uv_try"], n)) for n in worker_counts()}
         for number in m.rounds():
             for workers, group in groups.items():
                 _, load_cpus = choose_cpus(workers)
-                threads = len(load_cpus or cpus)
+                threads = len(load_cpus or range(cpus))
                 for server in rotated(group.servers, number):
                     report = run_slice(m, server, load_cpus, "--connections", 64 * threads,
                                        "--threads", threads, "--duration", budget.slice_s)
-                    case = "1 worker" if workers == 1 else f"{workers} workers"
-                    add_slice(m, case, server.name, report, workers)
-    except BaseException:
-        for group in groups.values():
-            group.__exit__(Failure)
-        raise
-    for group in groups.values():
-        group.__exit__(None)
-    shared = ["1 worker" if n == 1 else f"{n} workers" for n in groups if len(cpus) <= n]
+                    add_slice(m, workers_text(workers), server.name, report, workers)
+    shared = [workers_text(n) for n in worker_counts() if cpus <= n]
     if shared:
         m.notes.append(f"With {', '.join(shared)} the generator has no CPU of its own: requests per "
                        "second say nothing about scaling there, CPU per request does.")
@@ -207,6 +204,3 @@ def ablations(budget):
                 [1, 50, 1000])
     return m.result()
 
-
-__all__ = ["SERVERS", "echo", "two_workers", "mixed", "pipeline", "churn", "latency", "scaling",
-           "spinning", "ablations"]

@@ -8,6 +8,7 @@
 
 import os
 import shlex
+import signal
 import sys
 import time
 
@@ -34,6 +35,24 @@ class Failure(Exception):
 
 class Usage(Exception):
     """Nothing can be measured; exit status 2."""
+
+
+def exit_status(name, run):
+    """Runs a program's run(): 0, or what its failure is worth, said on stderr.
+
+    A SIGTERM unwinds like ^C, so that no server is left behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        run()
+    except Failure as failure:
+        print(f"{name}: {failure}", file=sys.stderr)
+        return 1
+    except (Usage, OSError) as problem:
+        print(f"{name}: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
 
 
 def rotated(items, by):

@@ -1,5 +1,6 @@
 """The servers that are measured: what they are called, how they are started, and where they run."""
 
+import contextlib
 import os
 import select
 import subprocess
@@ -132,16 +133,13 @@ class Group:
             raise Failure(f"{', '.join(died)} did not live until the end, or ended with an error")
 
 
+@contextlib.contextmanager
 def echo_group(budget, names, workers=1, size=64):
     """The echo servers of these names that were built, on the first CPUs where there are enough."""
     server_cpus, _ = choose_cpus(workers)
-    group = Group()
-    try:
+    with Group() as group:
         for name in names:
             if is_built(budget.build_dir, name):
                 command = command_of(budget.build_dir, name, workers, size)
                 group.start(SERVERS[name][2], command, server_cpus)
-    except BaseException:
-        group.__exit__(Failure)
-        raise
-    return group
+        yield group

@@ -11,7 +11,6 @@ import argparse
 import datetime
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -25,7 +24,8 @@ import memory  # noqa: E402
 import micro  # noqa: E402
 import pages  # noqa: E402
 import redis  # noqa: E402
-from measurement import Budget, Failure, Usage  # noqa: E402
+from measurement import Budget, Failure, Usage, exit_status  # noqa: E402
+from servers import program  # noqa: E402
 import charts  # noqa: E402 (in ../report, as measurement says)
 import render  # noqa: E402
 import terminal  # noqa: E402
@@ -44,12 +44,13 @@ FIGURES = {
 QUICK = ["instructions", "syscalls", "memory", "echo", "pipeline", "churn", "latency", "scaling",
          "post", "wakeup", "timers", "signal", "spawn"]
 BY_NAME_ONLY = {"spinning": load.spinning, "ablations": load.ablations}
+ALL = {**FIGURES, **BY_NAME_ONLY}
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n", maxsplit=1)[0],
-        epilog=f"figures: {', '.join([*FIGURES, *BY_NAME_ONLY, 'accept'])}")
+        epilog=f"figures: {', '.join([*ALL, 'accept'])}")
     parser.add_argument("names", nargs="*", metavar="FIGURE", help="only these, as tables")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="budget", action="store_const", const="quick",
@@ -67,7 +68,7 @@ def parse_arguments():
     if args.keep:
         args.out = os.path.join("docs", "benchmarks", args.keep)
     args.budget = args.budget or "standard"
-    unknown = [n for n in args.names if n not in (*FIGURES, *BY_NAME_ONLY, "accept")]
+    unknown = [n for n in args.names if n not in (*ALL, "accept")]
     if unknown:
         parser.error(f"no figure named {', '.join(unknown)}; there are {', '.join(FIGURES)}, and by "
                      f"name alone {', '.join(BY_NAME_ONLY)}, accept")
@@ -80,15 +81,14 @@ def say(text):
 
 def measure(budget, names):
     """One that cannot be measured here is named, and the rest goes on."""
-    found, missing = [], []
+    found = []
     for name in names:
         say(name)
         try:
-            found.append({**FIGURES, **BY_NAME_ONLY}[name](budget))
+            found.append(ALL[name](budget))
         except Usage as problem:
             say(f"{name} is left out: {problem}")
-            missing.append(name)
-    return found, missing
+    return found
 
 
 def results_of(args, figures):
@@ -117,37 +117,24 @@ def report(args, figures):
 def show_by_name(args, budget):
     for name in args.names:
         if name == "accept":  # distributions, not a comparison: a table of its own
-            subprocess.run([os.path.join(args.build_dir, "bench", "weft-accept")], check=True)
+            if subprocess.run([program(args.build_dir, "weft-accept")], check=False).returncode:
+                raise Failure("weft-accept did not end well")
             continue
-        figures, _ = measure(budget, [name])
-        for figure in figures:
+        for figure in measure(budget, [name]):
             print(terminal.table(figure))
             for goal in goals.judge([figure]):
                 print(f"goal, {goal['verdict']}: {goal['goal']}: {goal['measured']}")
 
 
-def main():
-    # A SIGTERM unwinds like ^C, so that no server is left behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    args = parse_arguments()
+def run(args):
     budget = Budget(args.build_dir, BUDGETS[args.budget], sys.stderr.isatty())
-    try:
-        args.machine = environment.machine(args.build_dir)
-        if args.names:
-            show_by_name(args, budget)
-        else:
-            report(args, measure(budget, QUICK if args.budget == "quick" else FIGURES)[0])
-    except (Failure, subprocess.CalledProcessError) as failure:
-        print(f"bench: {failure}", file=sys.stderr)
-        return 1
-    except (Usage, OSError) as problem:
-        print(f"bench: {problem}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
+    args.machine = environment.machine(args.build_dir)
+    if args.names:
+        show_by_name(args, budget)
+    else:
+        report(args, measure(budget, QUICK if args.budget == "quick" else FIGURES))
 
 
 STARTED = time.monotonic()
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status("bench", lambda: run(parse_arguments())))
