@@ -85,6 +85,7 @@ extern bool (*seam_block_fn)(void); /* instead of blocking: false gives up, as a
 int seam_enter(enum os_call call);
 size_t seam_length(enum os_call call, size_t length);
 const char *seam_call_name(enum os_call call);
+int64_t seam_live_allocations(void); /* mem.h: made and not freed */
 #define OS_SEAM(call)                                                                              \
     do {                                                                                           \
         int injected_ = seam_enter(call);                                                          \

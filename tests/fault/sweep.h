@@ -1,0 +1,63 @@
+/* The fault sweep: an operation is made again and again, and each time another one of the calls that
+ * it makes fails: the 1st, the 2nd, ... with each errno of the call's man page, until a run comes
+ * to its end without one. Allocations fail once, and then all of them from the Nth on.
+ *
+ * After every failure the answer is exactly that -errno, or what is documented instead; nothing has
+ * changed: open files, blocked signals, live allocations, and what the sweep's snapshot looks at;
+ * and the same call now succeeds. When the world is closed again nothing of it is left. */
+#ifndef WEFT_TESTS_FAULT_SWEEP_H
+#define WEFT_TESTS_FAULT_SWEEP_H
+
+#include "base/os.h"
+#include "wtest.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum sweep_scope {
+    SWEEP_CALLER,  /* calls of the thread that operates */
+    SWEEP_EVERYONE /* those of all threads */
+};
+
+/* What was made to fail. */
+struct sweep_fault {
+    enum os_call call;
+    int error; /* -errno */
+    unsigned n;
+    bool for_ever;
+};
+
+struct sweep {
+    const char *name;
+    enum sweep_scope scope;
+    unsigned least;      /* calls that can fail in one run, so that a sweep of nothing is noticed */
+    void *(*open)(void); /* the world; fails the test if it cannot */
+    int (*operate)(void *world); /* >= 0, or -errno; with SWEEP_EVERYONE back when all is quiet */
+    void (*close)(void *world);
+
+    /* All optional. */
+    bool (*may_fail)(enum os_call call, int error); /* false: not this one, as it cannot be */
+    /* Is it the documented answer? By default r == fault->error. */
+    bool (*is_answer)(void *world, const struct sweep_fault *fault, int r);
+    /* What else a failure must leave as it was: the bytes written, at most `size`. */
+    size_t (*snapshot)(void *world, void *buffer, size_t size);
+    bool keeps_memory; /* a failed operation may leave memory that the world's close frees */
+};
+
+/* Fails the test at the first thing that is wrong, and says which fault led to it. */
+void sweep_run(const struct sweep *sweep);
+
+/* 0-terminated, positive. */
+const int *sweep_errnos(enum os_call call);
+
+/* By hand: from now on the nth call (from 1) that can fail does, with the index-th errno of its
+ * list; disarmed, it tells what was injected: false if nothing was. */
+void sweep_arm(const struct sweep *sweep, unsigned n, unsigned index, bool for_ever);
+bool sweep_disarm(struct sweep_fault *ret_fault);
+
+/* --- oracles --------------------------------------------------------------------------------- */
+
+/* Open fds as text, one "number: what it is" each; so a difference can be printed. */
+size_t sweep_fds(char *buffer, size_t size);
+
+#endif
