@@ -186,3 +186,25 @@ WTEST(scheduler, created_threads_take_part) {
     }
     CHECK(lost > 0);
 }
+
+/* Whatever makes them take turns, they are threads to the code that they run. */
+static __thread unsigned own;
+
+static void keeps_its_own(void *arg) {
+    const pthread_t me = pthread_self();
+    own = 0;
+    for (unsigned i = 1; i <= 20; i++) {
+        own++;
+        errno = (int)(uintptr_t)arg;
+        sched_step();
+        SCHED_CHECK(own == i && errno == (int)(uintptr_t)arg && pthread_equal(me, pthread_self()));
+    }
+}
+
+WTEST(scheduler, threads_keep_their_own_variables) {
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        for (uintptr_t i = 1; i <= 3; i++)
+            sched_spawn("keeper", keeps_its_own, (void *)i);
+        CHECK(sched_run(seed, (enum sched_strategy)(seed % SCHED_STRATEGIES)));
+    }
+}

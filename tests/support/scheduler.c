@@ -3,6 +3,7 @@
  * own atomics and system calls go past the seam, or it would schedule itself. */
 #include "scheduler.h"
 
+#include "fibre.h"
 #include "wtest.h"
 
 #include <inttypes.h>
@@ -28,6 +29,12 @@ enum {
 
 enum thread_state { THREAD_READY, THREAD_BLOCKED, THREAD_DONE };
 
+struct baton {
+    _Atomic uint32_t turn;
+    bool is_fibre; /* else a thread of the kernel's, which waits for its turn */
+    struct fibre fibre;
+};
+
 struct thread {
     const char *name;
     char own_name[16];
@@ -39,7 +46,7 @@ struct thread {
     int64_t priority;
     unsigned quantum;
     uint64_t blocked_at; /* progress when it blocked */
-    _Atomic uint32_t turn;
+    struct baton baton;
 };
 
 struct step {
@@ -65,11 +72,18 @@ static struct {
 } run;
 
 static struct thread *pool[THREADS_MAX];
-static _Atomic uint32_t main_turn, newcomers;
+static struct baton main_baton;
+static _Atomic uint32_t newcomers;
 static __thread struct thread *self;
 static pthread_key_t exit_key;
 
 /* --- the baton ------------------------------------------------------------------------------- */
+
+/* The kernel's thread that all fibres run on, while it waits for a thread that is none. */
+static struct {
+    _Atomic uint32_t turn;
+    struct baton *next;
+} carrier;
 
 static void turn_give(_Atomic uint32_t *turn) {
     atomic_store_explicit(turn, 1, memory_order_release);
@@ -79,6 +93,29 @@ static void turn_give(_Atomic uint32_t *turn) {
 static void turn_await(_Atomic uint32_t *turn) {
     while (!atomic_exchange_explicit(turn, 0, memory_order_acquire))
         syscall(SYS_futex, turn, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+}
+
+/* From a thread that is no fibre. */
+static void baton_give(struct baton *to) {
+    if (to->is_fibre)
+        carrier.next = to;
+    turn_give(to->is_fibre ? &carrier.turn : &to->turn);
+}
+
+/* Returns when it is passed back. */
+static void baton_pass(struct baton *from, struct baton *to) {
+    if (!from->is_fibre) {
+        baton_give(to);
+        turn_await(&from->turn);
+        return;
+    }
+    if (!to->is_fibre) {
+        turn_give(&to->turn);
+        turn_await(&carrier.turn);
+        to = carrier.next;
+    }
+    if (to != from)
+        fibre_switch(&from->fibre, &to->fibre);
 }
 
 static uint64_t random_next(void) {
@@ -132,9 +169,8 @@ __attribute__((format(printf, 1, 0))) static void fail_v(const char *format, va_
             run.seed);
     report_trace();
     fflush(stderr);
-    turn_give(&main_turn);
-    for (;;)
-        pause(); /* nobody may go on: the state is wrong */
+    baton_pass(&self->baton, &main_baton); /* for ever: the state is wrong */
+    abort();
 }
 
 void sched_fail(const char *format, ...) {
@@ -232,21 +268,17 @@ static struct thread *choose_timed_out(void) {
     return chosen;
 }
 
-static void go_on_with(struct thread *next) {
-    if (next == run.current)
-        return;
-    run.current = next;
-    turn_give(&next->turn);
+static struct thread *choose_next(void) {
+    struct thread *next = choose();
+    run.current = next ? next : choose_timed_out();
+    return run.current;
 }
 
 /* Lets somebody run; returns when it is the caller's turn again. */
 static void hand_over(struct thread *me) {
-    struct thread *next = choose();
-    if (!next)
-        next = choose_timed_out();
-    go_on_with(next);
+    struct thread *next = choose_next();
     if (next != me)
-        turn_await(&me->turn);
+        baton_pass(&me->baton, &next->baton);
     me->state = THREAD_READY;
 }
 
@@ -275,28 +307,28 @@ static void await_newcomers(void) {
         syscall(SYS_futex, &newcomers, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
 }
 
-static void thread_ended(struct thread *t) {
+/* To whom the baton goes when a thread has ended. */
+static struct baton *thread_ended(struct thread *t) {
     await_newcomers();
     t->state = THREAD_DONE;
     run.progress++;
     run.live--;
-    self = NULL;
-    if (run.live == 0) {
-        turn_give(&main_turn);
-        return;
+    return run.live == 0 ? &main_baton : &choose_next()->baton;
+}
+
+static void pool_run(void *arg) {
+    struct thread *t = arg;
+    self = t;
+    for (;;) {
+        t->fn(t->arg);
+        baton_pass(&t->baton, thread_ended(t));
     }
-    struct thread *next = choose();
-    go_on_with(next ? next : choose_timed_out());
 }
 
 static void *pool_main(void *arg) {
     struct thread *t = arg;
-    for (;;) {
-        turn_await(&t->turn);
-        self = t;
-        t->fn(t->arg);
-        thread_ended(t);
-    }
+    turn_await(&t->baton.turn);
+    pool_run(t);
     return NULL;
 }
 
@@ -316,12 +348,14 @@ static struct thread *thread_adopt(void) {
     pthread_setspecific(exit_key, t);
     atomic_fetch_add(&newcomers, 1);
     syscall(SYS_futex, &newcomers, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-    turn_await(&t->turn);
+    turn_await(&t->baton.turn);
     return t;
 }
 
 static void adopted_exit(void *t) {
-    thread_ended(t);
+    struct baton *next = thread_ended(t);
+    self = NULL;
+    baton_give(next);
 }
 
 /* --- the seam -------------------------------------------------------------------------------- */
@@ -379,29 +413,43 @@ static bool on_block(void) {
 
 static void prepare_once(void) {
     pthread_key_create(&exit_key, adopted_exit);
+    main_baton.is_fibre = fibre_is_possible();
+    fibre_adopt(&main_baton.fibre);
 }
 
 /* All on one CPU: the baton then passes by a switch, not by an interrupt to a sleeping CPU. Pool
- * threads inherit it, and those that they create. */
+ * threads inherit it, and those that they create. Fibres are on one CPU anyway. */
 static void gather_on_one_cpu(cpu_set_t *ret_before) {
     cpu_set_t one;
     sched_getaffinity(0, sizeof *ret_before, ret_before);
+    if (fibre_is_possible())
+        return;
     CPU_ZERO(&one);
     CPU_SET((size_t)sched_getcpu(), &one);
     sched_setaffinity(0, sizeof one, &one);
+}
+
+static struct thread *pool_thread_create(void) {
+    struct thread *t = calloc(1, sizeof *t);
+    pthread_t thread;
+    if (!t)
+        abort();
+    t->baton.is_fibre = main_baton.is_fibre;
+    if (t->baton.is_fibre)
+        fibre_create(&t->baton.fibre, pool_run, t);
+    else if (pthread_create(&thread, NULL, pool_main, t) != 0)
+        abort();
+    else
+        pthread_detach(thread);
+    return t;
 }
 
 void sched_spawn(const char *name, void (*fn)(void *arg), void *arg) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, prepare_once);
     struct thread *t = pool[run.count];
-    if (!t) {
-        pthread_t thread;
-        t = pool[run.count] = calloc(1, sizeof *t);
-        if (!t || pthread_create(&thread, NULL, pool_main, t) != 0)
-            abort();
-        pthread_detach(thread);
-    }
+    if (!t)
+        t = pool[run.count] = pool_thread_create();
     t->name = name;
     t->fn = fn;
     t->arg = arg;
@@ -455,10 +503,7 @@ bool sched_run(uint64_t seed, enum sched_strategy strategy) {
     if (run.count == 0)
         return true;
     run_begin(seed, strategy);
-    struct thread *first = choose();
-    run.current = first;
-    turn_give(&first->turn);
-    turn_await(&main_turn);
+    baton_pass(&main_baton, &choose_next()->baton);
     run_end();
     return !run.failed;
 }
@@ -522,22 +567,23 @@ static bool explore_replay(const struct sched_test *test, const char *asked) {
     return true;
 }
 
+/* tests/summary.awk adds up what these lines say. */
 static bool explore_all(const struct sched_test *test, unsigned schedules) {
-    for (int s = 0; s < SCHED_STRATEGIES; s++) {
-        struct timespec begin, end;
-        uint64_t steps = 0;
-        clock_gettime(CLOCK_MONOTONIC, &begin);
+    struct timespec begin, end;
+    uint64_t steps = 0;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    for (int s = 0; s < SCHED_STRATEGIES; s++)
         for (uint64_t seed = 1; seed <= schedules; seed++) {
             if (!explore_one(test, seed, (enum sched_strategy)s))
                 return false;
             steps += run.steps;
         }
-        clock_gettime(CLOCK_MONOTONIC, &end);
-        double seconds =
-            (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
-        fprintf(stderr, "%s: %s: %u schedules, %.1f steps each, %.0f schedules/s\n", test->name,
-                strategy_names[s], schedules, (double)steps / schedules, schedules / seconds);
-    }
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    double seconds =
+        (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
+    double all = (double)schedules * SCHED_STRATEGIES;
+    fprintf(stderr, "%s: %.0f schedules, %.1f steps each, %.0f schedules/s\n", test->name, all,
+            (double)steps / all, all / seconds);
     return true;
 }
 
@@ -545,7 +591,9 @@ bool sched_explore(const struct sched_test *test, unsigned schedules) {
     const char *asked = getenv("WEFT_SEED"), *number = getenv("WEFT_SCHEDULES");
     if (asked)
         return explore_replay(test, asked);
-    schedules = number ? (unsigned)strtoul(number, NULL, 0) : schedules / wtest_slowdown();
+    schedules = number ? (unsigned)strtoul(number, NULL, 0) : 1 + schedules / wtest_slowdown();
+    if (number)
+        alarm(0); /* who asks for more does so without the runner's limit */
     cpu_set_t before;
     gather_on_one_cpu(&before);
     bool passed = explore_all(test, schedules);
