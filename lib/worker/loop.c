@@ -125,7 +125,7 @@ static inline void enter_callbacks(weft_worker *w) {
 
 /* Armed: true. The word that decides between sleep and work. */
 static inline bool may_sleep(weft_worker *w, uint64_t timeout_ns) {
-    return timeout_ns != 0 && inbox_arm(&w->inbox);
+    return timeout_ns != 0 && (inbox_arm(&w->inbox) || MUTANT("worker-sleeps-unarmed"));
 }
 
 static inline int sleep_now(weft_worker *w, struct epoll_event *events, uint64_t timeout_ns) {

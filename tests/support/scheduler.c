@@ -591,7 +591,8 @@ bool sched_explore(const struct sched_test *test, unsigned schedules) {
     const char *asked = getenv("WEFT_SEED"), *number = getenv("WEFT_SCHEDULES");
     if (asked)
         return explore_replay(test, asked);
-    schedules = number ? (unsigned)strtoul(number, NULL, 0) : 1 + schedules / wtest_slowdown();
+    unsigned slowdown = wtest_slowdown();
+    schedules = number ? (unsigned)strtoul(number, NULL, 0) : (schedules + slowdown - 1) / slowdown;
     if (number)
         alarm(0); /* who asks for more does so without the runner's limit */
     cpu_set_t before;

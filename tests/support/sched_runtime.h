@@ -1,0 +1,14 @@
+/* A runtime whose threads are threads of the next schedule (scheduler.h): it is created and
+ * destroyed outside of it, and never started. */
+#ifndef WEFT_TESTS_SCHED_RUNTIME_H
+#define WEFT_TESTS_SCHED_RUNTIME_H
+
+#include <weft.h>
+
+/* With sentinel; four workers at most. They do not spin, and durations that are 0 are for ever. */
+weft_runtime *sched_runtime_create(const weft_runtime_options *options);
+
+/* `wrong`, or, if that is NULL, what else is. */
+const char *sched_runtime_destroy(weft_runtime *rt, const char *wrong);
+
+#endif
