@@ -43,7 +43,7 @@ void sched_spawn(const char *name, void (*fn)(void *arg), void *arg);
  * test should end soon. */
 bool sched_run(uint64_t seed, enum sched_strategy strategy);
 
-enum { SCHED_STEP_LIMIT = 20000 };
+enum { SCHED_STEP_LIMIT = 200000 };
 
 /* Ends the schedule as failed. On a scheduled thread; does not return there. */
 void sched_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
