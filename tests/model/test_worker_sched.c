@@ -8,6 +8,7 @@
 #include "wtest.h"
 
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 enum { POSTERS = 2, EACH = 3, SCHEDULES = 4000 };
@@ -136,5 +137,115 @@ static const char *verdict(void) {
 
 WTEST(worker_sched, who_falls_asleep_sees_every_post_and_every_event) {
     static const struct sched_test test = {"post and sleep in a worker", setup, verdict};
+    CHECK(sched_explore(&test, SCHEDULES));
+}
+
+/* --- watches that are stopped ------------------------------------------------------------------ */
+
+enum { FIRST, SECOND, OTHER, WATCHES };
+
+static struct {
+    weft_runtime *rt;
+    weft_task start, replace, finish;
+    weft_watch *watches[WATCHES];
+    int fds[WATCHES], dup_of_first;
+    bool written[WATCHES], stopped[WATCHES];
+    unsigned calls[WATCHES], left;
+} reuse;
+
+static void reuse_done(void) {
+    if (--reuse.left == 0)
+        SCHED_CHECK(weft_post(weft_runtime_worker(reuse.rt, 0), &reuse.finish) == 0);
+}
+
+static void reuse_called(weft_watch *watch, uint32_t events, void *arg) {
+    unsigned i = (unsigned)(uintptr_t)arg;
+    uint64_t value = 0;
+    (void)events;
+    SCHED_CHECK(!reuse.stopped[i] && reuse.written[i]);
+    SCHED_CHECK(os_read(weft_watch_fd(watch), &value, sizeof value) == sizeof value);
+    if (++reuse.calls[i] == 1 && i != FIRST)
+        reuse_done();
+}
+
+static void reuse_watch(unsigned i) {
+    SCHED_CHECK(weft_watch_start(weft_worker_current(), reuse.fds[i], WEFT_READ, reuse_called,
+                                 (void *)(uintptr_t)i, &reuse.watches[i]) == 0);
+}
+
+static void reuse_start(weft_task *task) {
+    (void)task;
+    reuse_watch(FIRST);
+    reuse_watch(OTHER);
+}
+
+/* The first's file lives on in a duplicate, which may be written, and its number is another's. */
+static void reuse_replace(weft_task *task) {
+    (void)task;
+    bool close_first = sched_random(8) == 0;
+    if (close_first)
+        close(reuse.fds[FIRST]);
+    weft_watch_stop(reuse.watches[FIRST]);
+    reuse.stopped[FIRST] = true;
+    if (!close_first)
+        close(reuse.fds[FIRST]);
+    reuse.fds[SECOND] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    reuse_watch(SECOND);
+    reuse_done();
+}
+
+static void reuse_finish(weft_task *task) {
+    (void)task;
+    weft_runtime_stop(reuse.rt);
+}
+
+static void reuse_write(unsigned i, int fd) {
+    static const uint64_t one = 1;
+    reuse.written[i] = true;
+    SCHED_CHECK(os_write(fd, &one, sizeof one) == sizeof one);
+}
+
+static void run_first_writer(void *arg) {
+    (void)arg;
+    for (uint64_t writes = 1 + sched_random(3); writes > 0; writes--)
+        reuse_write(FIRST, reuse.dup_of_first);
+    while (!reuse.watches[SECOND])
+        sched_step();
+    reuse_write(SECOND, reuse.fds[SECOND]);
+}
+
+static void run_other_writer(void *arg) {
+    (void)arg;
+    SCHED_CHECK(weft_post(weft_runtime_worker(reuse.rt, 0), &reuse.replace) == 0);
+    reuse_write(OTHER, reuse.fds[OTHER]);
+}
+
+static void setup_reuse(uint64_t seed) {
+    (void)seed;
+    memset(&reuse, 0, sizeof reuse);
+    reuse.left = 3; /* the replacement, and a call of each that is not stopped */
+    reuse.start.run = reuse_start;
+    reuse.replace.run = reuse_replace;
+    reuse.finish.run = reuse_finish;
+    reuse.fds[FIRST] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    reuse.fds[OTHER] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    reuse.dup_of_first = dup(reuse.fds[FIRST]);
+    reuse.rt = sched_runtime_create(&(const weft_runtime_options){.workers = 1});
+    if (weft_post(weft_runtime_worker(reuse.rt, 0), &reuse.start) < 0)
+        abort();
+    sched_spawn("first", run_first_writer, NULL);
+    sched_spawn("other", run_other_writer, NULL);
+}
+
+static const char *verdict_reuse(void) {
+    const char *wrong = sched_runtime_destroy(reuse.rt, NULL);
+    close(reuse.dup_of_first);
+    close(reuse.fds[SECOND]);
+    close(reuse.fds[OTHER]);
+    return wrong;
+}
+
+WTEST(worker_sched, a_stopped_watch_is_not_called_and_its_number_is_free) {
+    static const struct sched_test test = {"unwatch and event", setup_reuse, verdict_reuse};
     CHECK(sched_explore(&test, SCHEDULES));
 }
