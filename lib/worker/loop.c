@@ -269,10 +269,13 @@ void worker_run(weft_worker *w) {
             iterate_plainly(w, events);
         end_extras(w);
     } while (!w->finish_seen);
+    if (MUTANT("retire-last-unprotected"))
+        rcu_section_leave();
     close_queue(w);
     w->host->stopped(w);
     worker_release_handles(w);
-    rcu_section_leave();
+    if (!MUTANT("retire-last-unprotected"))
+        rcu_section_leave();
     rcu_thread_leave();
     worker_current = NULL;
 }

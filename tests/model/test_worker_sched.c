@@ -205,12 +205,15 @@ static void reuse_write(unsigned i, int fd) {
     SCHED_CHECK(os_write(fd, &one, sizeof one) == sizeof one);
 }
 
+static bool has_second(void) {
+    return reuse.watches[SECOND] != NULL;
+}
+
 static void run_first_writer(void *arg) {
     (void)arg;
     for (uint64_t writes = 1 + sched_random(3); writes > 0; writes--)
         reuse_write(FIRST, reuse.dup_of_first);
-    while (!reuse.watches[SECOND])
-        sched_step();
+    sched_await(has_second);
     reuse_write(SECOND, reuse.fds[SECOND]);
 }
 

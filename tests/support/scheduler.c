@@ -518,6 +518,12 @@ void sched_step(void) {
         seam_yield_fn();
 }
 
+void sched_await(bool (*is_true)(void)) {
+    sched_step();
+    while (!is_true())
+        (void)on_block();
+}
+
 void sched_on_call(int (*fn)(enum os_call call)) {
     run.call_fn = fn;
 }
