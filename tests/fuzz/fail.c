@@ -1,0 +1,19 @@
+/* A CHECK that fails ends the process in a way that libFuzzer keeps the input for. */
+#include "wtest.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+_Noreturn void wtest_fail(const char *file, int line, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "%s:%d: ", file, line);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    abort();
+}
+
+_Noreturn void wtest_skip(const char *reason) {
+    wtest_fail(__FILE__, __LINE__, "skipped: %s", reason);
+}
