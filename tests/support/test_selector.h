@@ -1,7 +1,7 @@
 /* What the selector's tests share: the kernel's own list of an epoll set as an oracle, pairs of
  * connected files, and the count of open fds. */
-#ifndef WEFT_TESTS_UNIT_TEST_SELECTOR_H
-#define WEFT_TESTS_UNIT_TEST_SELECTOR_H
+#ifndef WEFT_TESTS_TEST_SELECTOR_H
+#define WEFT_TESTS_TEST_SELECTOR_H
 
 #include "weft/event.h"
 #include "weft/selector.h"
