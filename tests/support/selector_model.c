@@ -414,7 +414,8 @@ static void look_at(struct set *set, size_t capacity) {
         expected[i] = expected_events(&m.slots[i], &set->entries[i]);
     int count = look(set->s, ready, capacity);
     SAY(count >= 0 && (size_t)count <= capacity);
-    bool is_full = (size_t)count == capacity;
+    /* What the kernel reports and nobody is to see takes a place in its batch. */
+    bool is_full = capacity < READY_MAX && count > 0;
     set->batch_count = 0;
     for (int i = 0; i < SLOTS; i++) {
         const weft_ready *r = ready_of(ready, count, m.slots[i].fd);
