@@ -7,7 +7,8 @@ struct weft_watch {
     void (*fn)(weft_watch *watch, uint32_t events, void *arg);
     void *arg;
     int fd;
-    uint32_t interest;   /* READ and WRITE as asked for by now */
+    uint32_t interest; /* READ and WRITE as asked for by now; 0 also after a ONESHOT */
+    bool is_oneshot;
     uint32_t generation; /* of its entry: the number may name another file by the time it stops */
     struct list link;
     struct worker_disposal disposal;
@@ -30,12 +31,16 @@ static void watch_ready(struct worker_source *source, uint32_t epoll_events) {
         events = watch->interest ? events & (watch->interest | WEFT_ERROR | WEFT_HANGUP) : 0;
     if (events == 0)
         return;
+    /* The kernel keeps it off until the next update, but a set made anew would not. */
+    if (watch->is_oneshot && !MUTANT("watch-oneshot-kept"))
+        watch->interest = 0;
     worker_enter(watch->worker, watch->fn);
     watch->fn(watch, events, watch->arg); /* may stop its watch: not touched again */
 }
 
-static uint32_t interest_of(uint32_t events) {
-    return events & (WEFT_READ | WEFT_WRITE);
+static void note_interest(weft_watch *watch, uint32_t events) {
+    watch->interest = events & (WEFT_READ | WEFT_WRITE);
+    watch->is_oneshot = (events & WEFT_ONESHOT) != 0;
 }
 
 /* Is the entry under its number still its own, or that of a file which got the number since? */
@@ -66,7 +71,7 @@ int weft_watch_start(weft_worker *w, int fd, uint32_t events,
     watch->fn = fn;
     watch->arg = arg;
     watch->fd = fd;
-    watch->interest = interest_of(events);
+    note_interest(watch, events);
     r = selector_register(w->selector, fd, events, &watch->source, &watch->generation);
     if (r < 0) {
         mem_free(watch, sizeof *watch);
@@ -88,7 +93,7 @@ int weft_watch_update(weft_watch *watch, uint32_t events) {
         return -EBADF;
     r = selector_update(watch->worker->selector, watch->fd, events);
     if (r == 0)
-        watch->interest = interest_of(events);
+        note_interest(watch, events);
     return r;
 }
 

@@ -494,6 +494,32 @@ WTEST(watch, duplicate_of_a_closed_fd_keeps_nobody_awake) {
     close(ends[1]);
 }
 
+/* An orphan, as above, makes the worker's set anew; what has fired stays off in it. */
+WTEST(watch, oneshot_stays_off_when_the_set_is_made_anew) {
+    int ends[2], others[2];
+    begin();
+    pipe_make(ends);
+    pipe_make(others);
+    put_byte(ends[1]);
+    struct watched w = {.fd = ends[0], .ask = WEFT_READ | WEFT_ONESHOT};
+    struct watched other = {.fd = others[0], .ask = WEFT_READ};
+    start(&w);
+    start(&other);
+    rt_await(&w.calls, 1);
+    int duplicate = dup(others[0]);
+    close(others[0]);
+    stop(&other);
+    put_byte(others[1]);
+    check_idle();
+    CHECK_EQ(w.calls, 1);
+    update(&w, WEFT_READ | WEFT_ONESHOT);
+    rt_await(&w.calls, 2);
+    rt_end(rt);
+    pipe_close(ends);
+    close(duplicate);
+    close(others[1]);
+}
+
 /* --- the end, and failures --- */
 
 WTEST(watch, left_over_at_the_end_goes_with_its_worker) {
