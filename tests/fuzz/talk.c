@@ -2,6 +2,7 @@
 
 #include "rt.h"
 
+#include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -41,9 +42,10 @@ static void adopt(void *arg) {
         abort();
 }
 
-/* false: it does not listen any more. */
+/* false: it does not listen any more. libFuzzer's timer interrupts calls. */
 static bool say(int fd, const uint8_t *bytes, size_t length) {
-    return length == 0 || send(fd, bytes, length, MSG_NOSIGNAL) == (ssize_t)length;
+    return length == 0 ||
+           TEMP_FAILURE_RETRY(send(fd, bytes, length, MSG_NOSIGNAL)) == (ssize_t)length;
 }
 
 size_t talk(const weft_protocol *protocol, const uint8_t *bytes, size_t length,
@@ -64,7 +66,8 @@ size_t talk(const weft_protocol *protocol, const uint8_t *bytes, size_t length,
     shutdown(ends[1], SHUT_WR);
     size_t heard = 0;
     for (ssize_t n = 1; n > 0 && heard<size; heard += n> 0 ? (size_t)n : 0)
-        n = recv(ends[1], answer + heard, size - heard, 0);
+        n = TEMP_FAILURE_RETRY(recv(ends[1], answer + heard, size - heard, 0));
+
     CHECK(heard < size);
     close(ends[1]);
     return heard;
