@@ -1,5 +1,6 @@
-/* The parser of examples/kv. The first byte says how the bytes behind it are cut; however they come,
- * the requests are those of a parser that has the whole in front of it and does the obvious. */
+/* The parser of examples/kv. The first byte says how the bytes behind it are cut; however they
+ * come, the requests are those that a parser finds which has the whole before it and does the
+ * obvious. */
 #include "../../examples/kv/resp.c"
 
 #include "input.h"
@@ -120,7 +121,8 @@ static struct outcome read_request(const uint8_t *bytes, size_t length) {
     return bytes[0] == '*' ? read_array(&t) : read_words(&t);
 }
 
-/* --- the parser under test --------------------------------------------------------------------- */
+/* --- the parser under test ---------------------------------------------------------------------
+ */
 
 static struct outcome parse(struct resp_parser *parser, const uint8_t *bytes, size_t length) {
     struct outcome o = {.error = NULL};

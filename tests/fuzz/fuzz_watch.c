@@ -291,7 +291,7 @@ static uint32_t expected_events(const struct handle *h) {
            (p.revents & (POLLHUP | POLLRDHUP) ? WEFT_HANGUP : 0u);
 }
 
-/* In an iteration in which nobody did anything: each that is ready was called once, and no other. */
+/* In an iteration in which nobody did anything: each that is ready was called once, no other. */
 static void check_calls(void) {
     for (int i = 0; i < HANDLES; i++) {
         const struct handle *h = &f.handles[i];
