@@ -95,6 +95,8 @@ WEFT_API void weft_selector_destroy(weft_selector *s);
  *          -EPERM   fd is a regular file or a directory, which are always ready; a worker's
  *                   selector; in a forked child
  *          -ELOOP   a loop of selectors, or a nest too deep
+ *          -EMFILE, -ENFILE  no file descriptor left; only with neither READ nor WRITE: the first
+ *                   entry that is paused takes one, for all that s pauses
  *          -ENOMEM  no memory; -ENOSPC  over /proc/sys/fs/epoll/max_user_watches
  * See:     epoll_ctl(2), EPOLL_CTL_ADD.
  */
@@ -187,6 +189,8 @@ WEFT_API int weft_selector_register_event(weft_selector *s, weft_event *ev, void
  *                   event
  *          -ENOENT  fd is not registered
  *          -EBADF   fd was closed
+ *          -EMFILE, -ENFILE  no file descriptor left for the first pause, as
+ *                   weft_selector_register(); the entry stays as it was
  *          -ENOMEM  no memory; -ENOSPC  over /proc/sys/fs/epoll/max_user_watches
  *          -EPERM   fd was closed and its number now is a file that is always ready; a worker's
  *                   selector; in a forked child

@@ -40,6 +40,8 @@ typedef struct weft_watch weft_watch;
  *          -EPERM   fd is a regular file or a directory, which are always ready; on another thread;
  *                   in a forked child
  *          -ELOOP   fd is a selector that leads back to w's
+ *          -EMFILE, -ENFILE  no file descriptor left; only for a watch that starts paused: the first
+ *                   pause on a worker takes one, for all of its watches
  *          -ENOMEM  no memory; -ENOSPC  over /proc/sys/fs/epoll/max_user_watches
  * See:     epoll_ctl(2), EPOLL_CTL_ADD.
  */
@@ -57,6 +59,8 @@ WEFT_API int weft_watch_start(weft_worker *w, int fd, uint32_t events,
  *          -EPERM   the fd was closed and its number now is a file that is always ready; on another
  *                   thread; in a forked child
  *          -ELOOP   resuming would close a loop of selectors
+ *          -EMFILE, -ENFILE  no file descriptor left for the first pause on this worker; the watch
+ *                   stays as it was
  *          -ENOMEM  no memory; -ENOSPC  over /proc/sys/fs/epoll/max_user_watches
  * See:     epoll_ctl(2): EPOLL_CTL_DEL to pause, _ADD to resume, _MOD to change.
  */

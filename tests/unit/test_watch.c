@@ -576,3 +576,30 @@ WTEST(watch, failed_start_leaves_nothing) {
     rt_end(rt);
     pipe_close(ends);
 }
+
+/* Where there is no fd left for it. */
+static void fail_first_pause(void *arg) {
+    weft_watch *watch = failing.watched.watch;
+    (void)arg;
+    fault_arm_call(OS_EPOLL_CREATE, 1);
+    failing.result = weft_watch_update(watch, 0);
+    failing.injected = fault_disarm();
+    failing.retry = weft_watch_update(watch, WEFT_READ);
+}
+
+WTEST(watch, failed_first_pause_leaves_it_as_it_was) {
+    int ends[2];
+    fault_begin();
+    begin();
+    pipe_make(ends);
+    failing.watched = (struct watched){.fd = ends[0], .ask = WEFT_READ, .then = read_byte};
+    start(&failing.watched);
+    rt_call(worker, fail_first_pause, NULL);
+    CHECK_EQ(failing.injected, -EMFILE);
+    CHECK_EQ(failing.result, -EMFILE);
+    CHECK_EQ(failing.retry, 0);
+    put_byte(ends[1]);
+    rt_await(&failing.watched.calls, 1);
+    rt_end(rt);
+    pipe_close(ends);
+}
