@@ -349,8 +349,6 @@ static void take_line(int level, const char *message, void *arg) {
     log_lines++;
     if (level <= WEFT_LOG_ERROR)
         soak_fail("logged: %s", message);
-    if (getenv("SOAKDBG"))
-        fprintf(stderr, "LOG %d %s\n", level, message);
 }
 
 static bool read_option(const char *argument, const char *name, double unit, double *ret_seconds) {
@@ -385,6 +383,22 @@ static void run_epochs(uint64_t end_ns, uint64_t epoch_ns) {
     }
 }
 
+/* One line for the ledger. */
+static void print_summary(void) {
+    char date[16];
+    time_t now = time(NULL);
+    struct tm utc;
+    gmtime_r(&now, &utc);
+    strftime(date, sizeof date, "%Y-%m-%d", &utc);
+    printf("soak %s: %.1f minutes, %u epochs, seed %ju: %ju dials, %ju sends by id, %ju posts, "
+           "%ju timers, %ju children, %ju signals, %ju pauses of accepting: %s\n",
+           date, (double)(now_ns() - start_ns) / 60e9, epoch.number, (uintmax_t)soak_seed,
+           (uintmax_t)of_part(&streams_part), (uintmax_t)of_part(&mail_part),
+           (uintmax_t)of_part(&posts_part), (uintmax_t)of_part(&timers_part),
+           (uintmax_t)of_part(&children_part), (uintmax_t)of_part(&signals_part),
+           (uintmax_t)accept_pauses, soak_has_failed() ? "FAILED" : "all came out");
+}
+
 int main(int argc, char **argv) {
     double seconds = 20 * 60, epoch_seconds = 7;
     const char *asked = getenv("WTEST_SEED");
@@ -411,7 +425,6 @@ int main(int argc, char **argv) {
            (uintmax_t)stalls, log_lines);
     if (!world_memory_is_flat())
         soak_fail("memory grows");
-    printf("soak: %.1f minutes, %u epochs, seed %ju: %s\n", (double)(now_ns() - start_ns) / 60e9,
-           epoch.number, (uintmax_t)soak_seed, soak_has_failed() ? "FAILED" : "all came out");
+    print_summary();
     return soak_has_failed();
 }

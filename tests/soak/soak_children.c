@@ -1,5 +1,5 @@
-/* Children that come and go: with pipes, killed, started by others, watched no more. The end of each
- * is told once, and truly. */
+/* Children that come and go: with pipes, killed, started by others, let go. The end of each is told
+ * once, and truly. */
 #include "soak.h"
 
 #include <signal.h>
