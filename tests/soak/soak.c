@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PARTS = 8, PATIENCE_S = 120, PATIENCE_AFTER_FAILURE_S = 20 };
+enum { PARTS = 8, PATIENCE_S = 120, PATIENCE_AFTER_FAILURE_S = 20, PAUSES_PER_S = 100 };
 
 /* How an epoch ends. */
 enum ending_of_epoch {
@@ -270,15 +270,20 @@ static void stop(enum ending_of_epoch ending) {
 
 /* The runtime has ended, but is still there. */
 static void read_statistics(void) {
+    uint64_t pauses = 0;
     for (unsigned i = 0; i < epoch.workers; i++) {
         weft_stats stats;
         if (weft_worker_stats(worker_at(i), &stats, sizeof stats) != 0 || stats.streams_open ||
             stats.bytes_held)
             soak_fail("worker %u has ended with %ju streams and %ju bytes", i,
                       (uintmax_t)stats.streams_open, (uintmax_t)stats.bytes_held);
-        accept_pauses += stats.accept_pauses;
+        pauses += stats.accept_pauses;
         stalls += stats.stalls;
     }
+    uint64_t ms = (now_ns() - epoch_start_ns) / WEFT_MSEC(1);
+    if (pauses > PAUSES_PER_S * WAYS * epoch.workers * ms / 1000)
+        soak_fail("accepting paused %ju times in %ju ms", (uintmax_t)pauses, (uintmax_t)ms);
+    accept_pauses += pauses;
 }
 
 static void epoch_run(enum ending_of_epoch ending, uint64_t end_ns) {

@@ -2,7 +2,9 @@
  * hostile network. The server echoes; both sides check every byte. */
 #include "soak_network.h"
 
-enum { SLOTS = 40 /* per worker */, LONG_SLOTS = 8, HEADER = 8, PIECE = 16 << 10 };
+#include <sys/socket.h>
+
+enum { SLOTS = 40 /* per worker */, LONG_SLOTS = 8, HEADER = 8, PIECE = 16 << 10, SMALL = 4096 };
 
 enum { DIALLED, ACCEPTED, LENT, MOVED, REFUSED };
 
@@ -11,7 +13,7 @@ static struct account accounts[] = {
     [ACCEPTED] = {{"accepted", 0}, {{"closed in order", 0}, {"by error", 0}, {"by a stop", 0}}},
     [LENT] = {{"pieces lent", 0}, {{"given back", 0}}},
     [MOVED] = {{"moves", 0}, {{"arrived", 0}, {"ended on the way", 0}}},
-    [REFUSED] = {{"dials refused for want of fds or ports", 0}, {{NULL, 0}}},
+    [REFUSED] = {{"refused: no fd, or nobody", 0}, {{NULL, 0}}},
 };
 
 static void count_close(unsigned account, int error) {
@@ -32,7 +34,14 @@ static bool is_done(int r, const char *what) {
 struct server {
     struct plan plan;
     uint64_t got, random;
+    unsigned lent; /* pieces */
     bool is_named, is_open, on_way;
+};
+
+/* What is lent to a stream. */
+struct piece {
+    struct server *to;
+    uint8_t data[];
 };
 
 static void server_open(weft_stream *s) {
@@ -41,22 +50,29 @@ static void server_open(weft_stream *s) {
     v->is_open = true;
 }
 
-static void give_back(void *copy) {
-    free(copy);
+static void give_back(void *arg) {
+    struct piece *piece = arg;
+    if (!piece->to->is_open)
+        soak_fail("streams: a piece comes back after on_close");
+    piece->to->lent--;
+    free(piece);
     tally(&accounts[LENT].out[0]);
 }
 
 static void echo(weft_stream *s, struct server *v, const uint8_t *data, size_t len) {
-    void *copy = roll(&v->random, 2) == 0 ? malloc(len) : NULL;
-    if (!copy) {
+    struct piece *piece = roll(&v->random, 2) == 0 ? malloc(sizeof *piece + len) : NULL;
+    if (!piece) {
         (void)is_done(weft_stream_write(s, data, len), "server's write");
         return;
     }
-    memcpy(copy, data, len);
-    if (is_done(weft_stream_write_ref(s, copy, len, give_back, copy), "server's write"))
+    piece->to = v;
+    memcpy(piece->data, data, len);
+    if (is_done(weft_stream_write_ref(s, piece->data, len, give_back, piece), "server's write")) {
         tally(&accounts[LENT].in);
-    else
-        free(copy);
+        v->lent++;
+    } else {
+        free(piece);
+    }
 }
 
 static void move_on(weft_stream *s, struct server *v) {
@@ -77,6 +93,8 @@ static void name(weft_stream *s, struct server *v, const uint8_t *data) {
     v->is_named = true;
     if (v->plan.ending == IDLE)
         weft_stream_set_idle_timeout(s, WEFT_MSEC(20));
+    if (roll(&v->random, 4) == 0) /* so that output has to wait */
+        (void)setsockopt(weft_stream_fd(s), SOL_SOCKET, SO_SNDBUF, &(int){SMALL}, sizeof(int));
 }
 
 static size_t server_data(weft_stream *s, const uint8_t *data, size_t len) {
@@ -118,7 +136,9 @@ static void server_close(weft_stream *s, int error) {
     bool is_idle = error == -ETIMEDOUT && v->plan.ending == IDLE;
     if (!v->is_open)
         soak_fail("streams: a server's stream closes that is not open");
-    if (error != 0 && error != -ECONNRESET && error != -EPIPE && !is_idle && !epoch.stopping)
+    if (v->lent)
+        soak_fail("streams: %u pieces have not come back by on_close", v->lent);
+    if (error != 0 && error != -ECONNRESET && !is_idle && !epoch.stopping)
         soak_fail("streams: a server's stream closes with %d", error);
     if (v->on_way)
         tally(&accounts[MOVED].out[1]);
@@ -224,7 +244,7 @@ static void check_end(const struct slot *c, int error) {
     bool may_fail =
         is_hostile || ending == SERVER_CLOSES || ending == SERVER_RESETS || ending == IDLE;
     bool is_whole = ending == HALF ? c->eof && c->got == c->sent : c->got == c->plan.length;
-    if (error != 0 && !(may_fail && (error == -ECONNRESET || error == -EPIPE)))
+    if (error != 0 && !(may_fail && error == -ECONNRESET))
         soak_fail("streams: a client of ending %d, way %d closes with %d", ending, c->way, error);
     else if (error == 0 && !may_fail && !c->gave_up && !is_whole)
         soak_fail("streams: a client of ending %d, way %d got %ju bytes of %ju, end %d", ending,
@@ -249,13 +269,28 @@ static void client_close(weft_stream *s, int error) {
 static const weft_protocol client_protocol = {
     .on_open = client_open, .on_data = client_data, .on_eof = client_eof, .on_close = client_close};
 
+static bool is_scarce(int r) {
+    return r == -EMFILE || r == -ENFILE || r == -EAGAIN || r == -EADDRNOTAVAIL;
+}
+
 /* Ports are scarce, paths are not. */
 static enum way random_way(struct slot *c) {
     uint64_t die = roll(&c->random, 8);
     return die < 2 ? DIRECT : die < 4 ? HOSTILE : BY_PATH;
 }
 
+/* Where nobody listens, which is known at once. */
+static void dial_nobody(struct slot *c) {
+    weft_stream *stream = NULL;
+    int r = weft_connect(c->worker, "unix:@weft-soak-nobody", &client_protocol, c, &stream);
+    if (r != -ECONNREFUSED && !is_scarce(r) && !epoch.stopping)
+        soak_fail("streams: connecting to nobody gets %d", r);
+    tally(&accounts[REFUSED].in);
+}
+
 static void dial(struct slot *c) {
+    if (roll(&c->random, 16) == 0)
+        dial_nobody(c);
     c->number = 2 * atomic_fetch_add(&numbers, 1) + c->is_long;
     c->plan = plan_of(c->number);
     c->way = random_way(c);
@@ -267,7 +302,7 @@ static void dial(struct slot *c) {
         return;
     }
     c->stream = NULL;
-    if (r == -EMFILE || r == -ENFILE || r == -EAGAIN || r == -EADDRNOTAVAIL)
+    if (is_scarce(r))
         tally(&accounts[REFUSED].in);
     else if (!epoch.stopping)
         soak_fail("streams: connecting to %s gets %d", network_address(c->way), r);

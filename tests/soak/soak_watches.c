@@ -22,6 +22,7 @@ struct watched {
     bool is_paused;
     weft_timer again;
     uint64_t random, next;
+    struct watched *other; /* on the same worker */
 };
 
 /* A worker's. */
@@ -67,6 +68,20 @@ static void update(struct watched *w, uint32_t events) {
     w->is_paused = r == 0 && events == 0;
 }
 
+/* Now and then pauses or stops it, for a while; an event may be on its way to it. */
+static void disturb(struct watched *w, uint64_t *random) {
+    uint64_t die = roll(random, 40);
+    if (die > 1 || !w->watch || w->is_paused)
+        return;
+    weft_timer_start(weft_worker_current(), &w->again, roll(random, WEFT_MSEC(5)), 0);
+    if (die == 1) {
+        update(w, 0);
+        return;
+    }
+    weft_watch_stop(w->watch);
+    w->watch = NULL;
+}
+
 static void readable(weft_watch *watch, uint32_t events, void *arg) {
     struct watched *w = arg;
     if (watch != w->watch || !(events & WEFT_READ) || w->is_paused)
@@ -74,16 +89,7 @@ static void readable(weft_watch *watch, uint32_t events, void *arg) {
     take(w, 0);
     if (weft_event_trigger(event) == 0)
         tally(&accounts[EVENTS].in);
-    unsigned die = (unsigned)roll(&w->random, 40);
-    if (die > 1)
-        return;
-    weft_timer_start(weft_worker_current(), &w->again, roll(&w->random, WEFT_MSEC(5)), 0);
-    if (die == 1)
-        update(w, 0);
-    if (die == 0) {
-        weft_watch_stop(watch);
-        w->watch = NULL;
-    }
+    disturb(roll(&w->random, 2) == 0 ? w : w->other, &w->random);
 }
 
 static void go_on(weft_timer *timer) {
@@ -162,6 +168,8 @@ static void place_open(struct place *p, unsigned index) {
     p->counter = (struct watched){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .again.fn = go_on};
     p->pipe.random = mix(soak_seed + 3 * epoch.number + index);
     p->counter.random = mix(p->pipe.random);
+    p->counter.other = &p->pipe;
+    p->pipe.other = &p->counter;
 }
 
 static void begin(void) {

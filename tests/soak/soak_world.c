@@ -75,7 +75,7 @@ struct world world_now(void) {
 
 bool world_has_zombies(void) {
     siginfo_t info = {.si_pid = 0};
-    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 && info.si_pid != 0;
 }
 
 void world_note(const struct world *w) {
