@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SENDERS = 2, ROUNDS = 300, LIFE_ROUNDS = 60 };
+enum { SENDERS = 2, LIFE_ROUNDS = 60 };
 
 enum { RECORDS, POSTS, MOVES, ADOPTED };
 
