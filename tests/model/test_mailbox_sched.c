@@ -1,8 +1,9 @@
-/* Streams by id under the deterministic scheduler: senders, moves and an abort at once; and a
- * mailbox that is used again while somebody comes with an old id. The sockets are the kernel's, but
+/* Streams by id under the deterministic scheduler: senders that look the id up in a directory, moves,
+ * closes and an abort at once; and a mailbox that is used again while somebody comes with an old id. The sockets are the kernel's, but
  * nothing arrives on them while a schedule runs, so that a seed says all. */
 #include "runtime/runtime.h"
 
+#include "sched_runtime.h"
 #include "scheduler.h"
 #include "wtest.h"
 
@@ -12,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { WORKERS = 3, SENDERS = 2, SENDS = 4, OWN_SENDS = 4, SCHEDULES = 400 };
+enum { WORKERS = 3, SENDERS = 2, SENDS = 4, OWN_SENDS = 4, SCHEDULES = 3400 };
 
 static struct {
     weft_runtime *rt;
@@ -21,21 +22,17 @@ static struct {
     weft_stream *stream;
     weft_stream_id other_id;
     unsigned sent;
-    bool known, aborts, here[WORKERS];
+    bool known, aborts, closes, here[WORKERS];
     int fds[2], other[2];
     weft_worker *home; /* where on_open or on_move was last */
     unsigned all_done; /* so many are done in the end */
-    unsigned ended, closed, posted, called, done, wrong;
+    unsigned closed, posted, called, done, wrong;
 } s;
 
-static void run_worker(void *arg) {
-    worker_run(arg);
-    s.ended++;
-}
-
-static void run_sentinel(void *arg) {
-    sentinel_run(arg);
-}
+/* One for all schedules, with a key for each, which keeps its id: what is taken out would be freed
+ * by the reclaimer, which is in no schedule. */
+static weft_directory *directory;
+static unsigned key;
 
 static void at_home(weft_stream *stream) {
     s.home = weft_stream_worker(stream);
@@ -70,35 +67,31 @@ static void adopt(weft_task *task) {
     SCHED_CHECK(weft_adopt(weft_worker_current(), s.fds[0], &protocol, NULL, &stream) == 0);
     s.id = weft_stream_id_of(stream);
     s.stream = stream;
+    SCHED_CHECK(weft_directory_put(directory, &key, sizeof key, s.id) == 0);
     s.known = true;
 }
 
 static void set_up(void) {
-    const weft_runtime_options options = {
-        .workers = WORKERS, .grace_ns = WEFT_FOREVER, .stall_ns = WEFT_FOREVER};
-    static const char *const names[] = {"worker-0", "worker-1", "worker-2"};
     memset(&s, 0, sizeof s);
-    if (weft_runtime_create(&options, &s.rt) < 0 ||
-        socketpair(AF_UNIX, SOCK_STREAM, 0, s.fds) < 0 ||
+    if (!directory && weft_directory_create(&directory) < 0)
+        abort();
+    key++;
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, s.fds) < 0 ||
         socketpair(AF_UNIX, SOCK_STREAM, 0, s.other) < 0)
         abort();
-    (void)weft_runtime_set_spin(s.rt, WEFT_SPIN_NEVER);
     /* Their ends are seen at once, so that a close does not wait for them. */
     (void)shutdown(s.fds[1], SHUT_WR);
     (void)shutdown(s.other[1], SHUT_WR);
-    for (unsigned i = 0; i < WORKERS; i++)
-        sched_spawn(names[i], run_worker, weft_runtime_worker(s.rt, i));
-    sched_spawn("sentinel", run_sentinel, s.rt);
+    s.rt = sched_runtime_create(&(const weft_runtime_options){.workers = WORKERS});
     s.adopt.run = adopt;
     if (weft_post(weft_runtime_worker(s.rt, 0), &s.adopt) < 0)
         abort();
 }
 
 static const char *tear_down(const char *wrong) {
-    weft_runtime_destroy(s.rt);
     close(s.fds[1]);
     close(s.other[1]);
-    return s.ended == WORKERS ? wrong : "a worker did not end";
+    return sched_runtime_destroy(s.rt, wrong);
 }
 
 /* --- senders, moves, an abort ----------------------------------------------------------------- */
@@ -159,8 +152,21 @@ static void sender_done(weft_stream *stream, void *arg) {
     one_done();
 }
 
+static void close_it(weft_stream *stream, void *arg) {
+    (void)arg;
+    called_on(stream);
+    if (stream)
+        weft_stream_close(stream);
+}
+
+static weft_stream_id look_up(void) {
+    weft_stream_id id = {{0, 0}};
+    SCHED_CHECK(weft_directory_get(directory, &key, sizeof key, &id) == 0);
+    return id;
+}
+
 static int post(void (*fn)(weft_stream *stream, void *arg), void *arg) {
-    int r = weft_stream_post(s.rt, s.id, fn, arg);
+    int r = weft_stream_post(s.rt, look_up(), fn, arg);
     SCHED_CHECK(r == 0 || (r == -ENOENT && s.closed));
     s.posted += r == 0;
     return r;
@@ -172,12 +178,14 @@ static void run_sender(void *arg) {
         sched_step();
     for (uint8_t i = 0; i < SENDS; i++) {
         const uint8_t bytes[2] = {me, i};
-        int r = weft_send(s.rt, s.id, bytes, sizeof bytes);
+        int r = weft_send(s.rt, look_up(), bytes, sizeof bytes);
         SCHED_CHECK(r == 0 || (r == -ENOENT && s.closed));
         if (sched_random(2))
             (void)post(move, weft_runtime_worker(s.rt, (unsigned)sched_random(WORKERS)));
         if (s.aborts && sched_random(4) == 0)
             (void)post(abort_it, NULL);
+        if (s.closes && sched_random(4) == 0)
+            (void)post(close_it, NULL);
     }
     if (post(sender_done, NULL) < 0)
         one_done();
@@ -186,7 +194,8 @@ static void run_sender(void *arg) {
 static void setup_senders(uint64_t seed) {
     static const char *const names[] = {"sender-0", "sender-1"};
     set_up();
-    s.aborts = seed % 2;
+    s.aborts = seed % 3 == 1;
+    s.closes = seed % 3 == 2;
     s.all_done = SENDERS;
     for (intptr_t i = 0; i < SENDERS; i++)
         sched_spawn(names[i], run_sender, (void *)i);
@@ -200,7 +209,7 @@ static const char *verdict_senders(void) {
     for (ssize_t i = 0; i + 1 < n; i += 2)
         if (bytes[i] >= SENDERS || bytes[i + 1] != next[bytes[i]]++)
             wrong = "a send was lost, doubled or overtaken";
-    for (unsigned i = 0; i < SENDERS && !s.aborts; i++)
+    for (unsigned i = 0; i < SENDERS && !s.aborts && !s.closes; i++)
         if (next[i] != SENDS)
             wrong = "a send to a stream that lived did not arrive";
     if (s.called != s.posted)

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { POSTERS = 3, EACH = 3, BEFORE = 4, ALL = BEFORE + POSTERS * EACH, SCHEDULES = 400 };
+enum { POSTERS = 3, EACH = 3, BEFORE = 4, ALL = BEFORE + POSTERS * EACH, SCHEDULES = 3400 };
 
 /* Every thread is scheduled, so plain memory will do. */
 static struct {

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WORKERS = 2, POSTERS = 2, EACH = 3, SCHEDULES = 600 };
+enum { WORKERS = 2, POSTERS = 2, EACH = 3, SCHEDULES = 3400 };
 
 struct item {
     weft_task task;

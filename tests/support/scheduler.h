@@ -34,6 +34,7 @@ enum sched_strategy {
     SCHED_ROUND_ROBIN, /* in turn, each for a number of steps that the seed gives it */
     SCHED_STRATEGIES
 };
+extern const char *const sched_strategy_names[SCHED_STRATEGIES];
 
 /* A thread of the next schedule, or, called from within one, of this. The name must live on. */
 void sched_spawn(const char *name, void (*fn)(void *arg), void *arg);
