@@ -219,7 +219,7 @@ static const char *verdict_children(void) {
 
 WTEST(sentinel_sched, a_child_is_told_of_once_or_was_stopped_through_any_stop) {
     static const struct sched_test test = {"children", setup_children, verdict_children};
-    CHECK(sched_explore(&test, SCHEDULES));
+    CHECK(sched_explore(&test, SCHEDULES / 2));
 }
 
 /* --- the watchdog --------------------------------------------------------------------------------
@@ -341,5 +341,5 @@ static void hush(int level, const char *message, void *arg) {
 WTEST(sentinel_sched, whoever_wakes_while_the_watchdog_falls_asleep_is_seen) {
     static const struct sched_test test = {"watchdog", setup_watchdog, verdict_watchdog};
     weft_set_log(hush, NULL);
-    CHECK(sched_explore(&test, SCHEDULES / 2));
+    CHECK(sched_explore(&test, SCHEDULES / 3));
 }

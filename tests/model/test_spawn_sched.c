@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WORKERS = 2, CHILDREN = 2, SCHEDULES = 1200 };
+enum { WORKERS = 2, CHILDREN = 2, SCHEDULES = 500 };
 
 static struct child {
     weft_task spawn, stop, kill;

@@ -154,5 +154,5 @@ static void setup_gate(uint64_t seed) {
 
 WTEST(stop_sched, broadcast_reaches_all_or_none) {
     static const struct sched_test test = {"gate", setup_gate, verdict};
-    CHECK(sched_explore(&test, SCHEDULES * 3));
+    CHECK(sched_explore(&test, SCHEDULES));
 }
