@@ -1,6 +1,7 @@
-/* Streams by id under the deterministic scheduler: senders that look the id up in a directory, moves,
- * closes and an abort at once; and a mailbox that is used again while somebody comes with an old id. The sockets are the kernel's, but
- * nothing arrives on them while a schedule runs, so that a seed says all. */
+/* Streams by id under the deterministic scheduler: senders that look the id up in a directory,
+ * moves, closes and an abort at once; and a mailbox that is used again while somebody comes with an
+ * old id. The sockets are the kernel's, but nothing arrives on them while a schedule runs, so that
+ * a seed says all. */
 #include "runtime/runtime.h"
 
 #include "sched_runtime.h"

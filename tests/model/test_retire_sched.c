@@ -16,10 +16,10 @@
 
 enum { WORKERS = 2, WRITERS = 2, VERSIONS = 12, READS = 4, SCHEDULES = 4000, GRACES_MAX = 64 };
 
-/* --- grace periods ----------------------------------------------------------------------------- */
+/* --- grace periods --------------------------------------------------------------------------- */
 
-/* liburcu's word of each thread (urcu/static/urcu-common.h): its lower half counts the sections that
- * it is in. */
+/* liburcu's word of each thread (urcu/static/urcu-common.h): its lower half counts the sections
+ * that it is in. */
 struct reader {
     unsigned long ctr;
 };
@@ -66,7 +66,7 @@ static bool is_over(struct grace *g) {
     return !waits;
 }
 
-/* --- objects ----------------------------------------------------------------------------------- */
+/* --- objects --------------------------------------------------------------------------------- */
 
 struct object {
     unsigned version;
@@ -114,7 +114,7 @@ static void replace(void) {
     SCHED_CHECK(weft_retire(bury, old) == 0);
 }
 
-/* --- who reads and who replaces ---------------------------------------------------------------- */
+/* --- who reads and who replaces -------------------------------------------------------------- */
 
 static void note_reader(weft_worker *w, void *arg) {
     (void)arg;

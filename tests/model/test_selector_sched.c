@@ -46,7 +46,7 @@ static void unregistered(struct life *life) {
     life->unregistered_at = ++s.ends;
 }
 
-/* --- one selects, others change the table ------------------------------------------------------ */
+/* --- one selects, others change the table ---------------------------------------------------- */
 
 static void see(const weft_ready *r, unsigned ends_before) {
     struct life *life = r->data;
@@ -199,7 +199,7 @@ WTEST(selector_sched, nothing_unregistered_is_shown_and_nothing_else_is_lost) {
     CHECK(sched_explore(&test, SCHEDULES));
 }
 
-/* --- one event in two selectors ---------------------------------------------------------------- */
+/* --- one event in two selectors -------------------------------------------------------------- */
 
 static struct {
     weft_selector *selectors[TAKERS];

@@ -1,7 +1,7 @@
-/* Children that are spawned while the runtime stops, under the deterministic scheduler: each weft_spawn()
- * that is accepted is told of once, with the child's status or, when the runtime stops first, without; or
- * its handle was stopped. A child ends only when a thread of the schedule ends it and waits until
- * it is dead, so that a seed says all. */
+/* Children that are spawned while the runtime stops, under the deterministic scheduler: each that
+ * weft_spawn() accepted is told of once, with its status or, when the runtime stops first, without;
+ * or its handle was stopped. A child ends only when a thread of the schedule ends it and waits
+ * until it is dead, so that a seed says all. */
 #include "runtime/processes.h"
 
 #include "sched_runtime.h"

@@ -140,7 +140,7 @@ WTEST(worker_sched, who_falls_asleep_sees_every_post_and_every_event) {
     CHECK(sched_explore(&test, SCHEDULES));
 }
 
-/* --- watches that are stopped ------------------------------------------------------------------ */
+/* --- watches that are stopped ---------------------------------------------------------------- */
 
 enum { FIRST, SECOND, OTHER, WATCHES };
 

@@ -61,7 +61,7 @@ void sched_may_time_out(bool may);
 /* A step of its own, for plain code in between. */
 void sched_step(void);
 
-/* A step, and then blocked while is_true() says no: it is asked again when others have made steps. */
+/* A step, and then blocked while is_true() says no, which is asked again after others' steps. */
 void sched_await(bool (*is_true)(void));
 
 /* Choices of a test, from the same seed; below `limit`. Before sched_run() it is of no use. */
