@@ -21,7 +21,7 @@ BUILD = HERE.parent.parent / "build" / "fuzz"
 KEPT = HERE / "corpus"
 FOUND = BUILD / "corpus"
 
-LENGTH = {"http": 2048, "resp": 2048, "address": 200}  # -max_len; others 512
+LENGTH = {"http": 2048, "kv": 2048, "resp": 2048, "address": 200}  # -max_len; others 512
 ENVIRONMENT = dict(
     os.environ,
     ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:handle_abort=0",
