@@ -127,7 +127,7 @@ def keep(chosen):
             path.unlink()
         sources = [str(path) for path in (KEPT / target, FOUND / target) if path.exists()]
         subprocess.run(
-            arguments(target) + ["-merge=1", str(fresh)] + sources,
+            arguments(target) + ["-set_cover_merge=1", str(fresh)] + sources,
             check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         (KEPT / target).mkdir(parents=True, exist_ok=True)
