@@ -262,7 +262,7 @@ static int write_through(weft_stream *s, const struct iovec *iov, int count, siz
     ssize_t n = os_sendv(s->fd, iov, (size_t)offered, false);
     if (n < 0 && n != -EAGAIN) {
         send_failed(s, (int)n);
-        return (int)n;
+        return stream_end_check(s);
     }
     size_t sent = n > 0 ? (size_t)n : 0;
     note_sent(s, sent);

@@ -486,6 +486,28 @@ WTEST(stream_output, a_reset_that_follows_the_peers_end_is_a_reset) {
     net_end(&n);
 }
 
+/* More than the worker's buffer: the send is made inside the write. */
+static void write_much(weft_stream *s) {
+    static const uint8_t much[100000];
+    note(NOTE_USER, weft_stream_write(s, much, sizeof much));
+    note(NOTE_USER, weft_stream_write(s, much, 1));
+}
+
+WTEST(stream_output, a_large_write_to_a_peer_that_is_gone_gets_what_on_close_gets) {
+    static const weft_protocol protocol = {
+        .on_data = note_data, .on_eof = write_much, .on_close = note_close};
+    struct net n = net_start(1, &noting);
+    int fds[2];
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    (void)net_adopt(&n, fds[0], &protocol);
+    close(fds[1]);
+    note_await(NOTE_CLOSE, 1);
+    CHECK_EQ(note_value(NOTE_USER, 0), -ECONNRESET);
+    CHECK_EQ(note_value(NOTE_USER, 1), -ECONNRESET);
+    CHECK_EQ(note_value(NOTE_CLOSE, 0), -ECONNRESET);
+    net_end(&n);
+}
+
 /* The first send after the reset fails inside the call, and the stream must be there still. */
 static size_t write_until_failure(weft_stream *s, const uint8_t *data, size_t len) {
     (void)data;
