@@ -281,6 +281,7 @@ static void close_socket(weft_stream *s) {
 /* on_close, then everything goes. Only from the two lists: no callback of s can be running. */
 static void finish(weft_stream *s) {
     struct net_worker *net = s->net;
+    s->flags |= STREAM_LISTED; /* on no list, and no call puts it on one any more */
     if (net->released && !MUTANT("net-release-late"))
         releases_run(net); /* what it was lent goes back before its end is told */
     if (s->protocol->on_close) {

@@ -372,6 +372,34 @@ WTEST(stream_life, a_reset_of_an_idle_stream_is_told) {
     net_end(&n);
 }
 
+static void close_and_call(weft_stream *s, int error) {
+    note_close(s, error);
+    weft_stream_pause(s);
+    weft_stream_resume(s);
+    weft_stream_set_protocol(s, &noting, NULL);
+    weft_stream_flush(s);
+    NOTE_EQ(weft_stream_shutdown(s), error);
+    weft_stream_close(s);
+    weft_stream_abort(s);
+}
+
+/* Of a stream that they leave on a list the memory is read again. */
+WTEST(stream_life, calls_in_on_close_are_its_last) {
+    static const weft_protocol protocol = {.on_data = note_data, .on_close = close_and_call};
+    struct net n = net_start(1, &noting);
+    for (unsigned i = 1; i <= 3; i++) {
+        int fds[2];
+        net_pair(fds);
+        (void)net_adopt(&n, fds[0], &protocol);
+        net_reset(fds[1]);
+        note_await(NOTE_CLOSE, i);
+        CHECK_EQ(note_value(NOTE_CLOSE, i - 1), -ECONNRESET);
+    }
+    net_await_open(&n, 0);
+    net_end(&n);
+    CHECK_EQ(note_count(NOTE_CLOSE), 3);
+}
+
 /* --- several streams -------------------------------------------------------------------------- */
 
 static weft_stream *both[2];
