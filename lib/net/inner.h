@@ -334,6 +334,11 @@ static inline bool stream_may_read(const weft_stream *s) {
             (STREAM_PAUSED | STREAM_CHOKED | STREAM_EOF | STREAM_CLOSING | STREAM_ENDED)) == 0;
 }
 
+/* Did the callback that ran just now move it? The next one is called where it goes. */
+static inline bool stream_leaves(const weft_stream *s) {
+    return s->flags & STREAM_MOVING && !MUTANT("move-reads-on");
+}
+
 static inline size_t stream_high_water(const weft_stream *s) {
     return s->protocol->high_water ? s->protocol->high_water : NET_HIGH_WATER;
 }

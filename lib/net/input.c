@@ -246,7 +246,7 @@ OUT_OF_LINE static void ready_slowly(weft_stream *s, uint32_t epoll_events) {
     if ((s->flags & (STREAM_UNOPENED | STREAM_CLOSING)) == STREAM_UNOPENED &&
         !MUTANT("net-data-before-open")) {
         stream_open(s);
-        if (s->flags & STREAM_ENDED)
+        if (s->flags & STREAM_ENDED || stream_leaves(s))
             return;
     }
     if (epoll_events & EPOLLERR) {

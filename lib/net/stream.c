@@ -369,11 +369,13 @@ static void serve_later(weft_stream *s) {
         return;
     if ((s->flags & (STREAM_UNOPENED | STREAM_CLOSING | STREAM_ENDED)) == STREAM_UNOPENED)
         stream_open(s);
-    if ((s->flags & (STREAM_DRAIN | STREAM_ENDED)) == STREAM_DRAIN && output_is_below_mark(s))
+    if ((s->flags & (STREAM_DRAIN | STREAM_ENDED)) == STREAM_DRAIN && output_is_below_mark(s) &&
+        !stream_leaves(s))
         tell_drain(s);
-    if (s->flags & STREAM_SHOW)
+    if (s->flags & STREAM_SHOW && !stream_leaves(s))
         show_left_over(s);
-    show_withheld_eof(s);
+    if (!stream_leaves(s))
+        show_withheld_eof(s);
     /* While it waited for its turn others may have written to it: they found it listed. */
     if (!MUTANT("net-later-unflushed"))
         stream_service_soon(s);
