@@ -89,6 +89,15 @@ static void note_faults(void) {
     }
 }
 
+/* What it brings when it arrives, nobody sees. */
+static void note_under_way(void) {
+    size_t under_way = m.by_id - m.by_id_arrived;
+    if (under_way && model_pending() + under_way > max_pending())
+        m.overfull = true;
+    if (under_way && model_pending() + under_way >= high_water())
+        m.drain_may = m.choke_may = m.show_may = true;
+}
+
 /* Bytes left since the last look, so the idle time begins again. What is not out is pending. */
 void model_observe(void) {
     size_t out = model_out();
@@ -102,11 +111,7 @@ void model_observe(void) {
     if (m.gone || m.ended || m.moving || sum < m.own + m.by_id_arrived)
         return;
     m.by_id_arrived = sum - m.own;
-    size_t under_way = m.by_id - m.by_id_arrived;
-    if (under_way && sum - out + under_way > max_pending())
-        m.overfull = true;
-    if (under_way && sum - out + under_way >= high_water())
-        m.drain_may = m.choke_may = m.show_may = true;
+    note_under_way();
 }
 
 /* --- what a call must return ------------------------------------------------------------------ */
@@ -416,6 +421,7 @@ int send_by_id(size_t length) {
     MUST(r == expected, "a send by id of %zu is %d, not %d", length, r, expected);
     if (r == 0 && length)
         m.by_id += length;
+    note_under_way();
     return r;
 }
 
