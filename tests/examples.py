@@ -3,7 +3,8 @@
 
 Servers listen on a port of their own choosing and are waited for by what they print; a program that
 does not come to its point within PATIENCE_S has failed. What a program says on stderr when all is
-well (a sanitizer's report, say) is a failure too.
+well (a sanitizer's report, say) is a failure too. WTEST_WRAPPER: what runs the programs, such as
+valgrind with its options.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import random
 import re
 import resource
 import select
+import shlex
 import signal
 import socket
 import struct
@@ -22,7 +24,8 @@ import tempfile
 import threading
 import time
 
-PATIENCE_S = 60
+WRAPPER = shlex.split(os.environ.get("WTEST_WRAPPER", ""))
+PATIENCE_S = 600 if WRAPPER else 60
 TESTS = []
 
 # The watchdog's word on a callback that ran long. On a busy machine any can seem to, since its
@@ -50,8 +53,9 @@ class Program:
 
     def __init__(self, name, *arguments, stdin=subprocess.PIPE, before=None):
         path = os.path.join(sys.argv[1], name)
-        self.process = subprocess.Popen([path, *arguments], stdin=stdin, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, preexec_fn=before)
+        self.process = subprocess.Popen([*WRAPPER, path, *arguments], stdin=stdin,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        preexec_fn=before)
         self.unread = b""
 
     def __enter__(self):
