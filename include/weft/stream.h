@@ -315,7 +315,8 @@ WEFT_API int weft_stream_write_ref(weft_stream *s, const void *data, size_t len,
  *                   to more than INT64_MAX
  *          -EBADF   fd is not open, or not for reading
  *          -EMFILE, -ENFILE, -ENOMEM  no file descriptor or memory left; refused like -ENOBUFS
- *          -ENOBUFS  an earlier write was refused, and on_drain has not come yet
+ *          -ENOBUFS  an earlier write was refused, and on_drain has not come yet; or the parts of
+ *                   files that wait come to more than INT64_MAX bytes
  *          -EPIPE, -ECONNRESET, ..., -EPERM  as weft_stream_write()
  * See:     sendfile(2).
  */

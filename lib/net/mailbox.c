@@ -147,6 +147,8 @@ static void message_free(struct message *message) {
 }
 
 static struct message *message_create(size_t length) {
+    if (length > SIZE_MAX / 2) /* which max_pending may allow */
+        return NULL;
     struct message *message = mem_alloc(sizeof *message + length);
     if (message)
         *message = (struct message){.piece = {.data = message->bytes, .length = length}};

@@ -52,6 +52,8 @@ int weft_stream_sendfile(weft_stream *s, int fd, off_t offset, size_t len) {
         r = output_admit(s, 0);
     if (r < 0 || len == 0)
         return r;
+    if (len > (size_t)INT64_MAX - (s->out ? s->out->file_bytes : 0))
+        return output_refuse(s, -ENOBUFS); /* no limit, but the sum has to be one number */
     struct file *f = NULL;
     r = file_create(s, fd, offset, len, &f);
     if (r < 0)
