@@ -49,6 +49,13 @@ WTEST(spin, a_control_groups_limit_is_read) {
     CHECK_EQ(cpu_quota_of("18446744073709551615 1"), 0);
 }
 
+/* Whatever groups this process is in: more than none, unless they allow less than one CPU. */
+WTEST(spin, the_quota_of_this_process_is_found) {
+    unsigned quota = cpu_quota();
+    CHECK_EQ(cpu_quota(), quota);
+    CHECK(quota == 0 || quota == UINT_MAX || quota <= 1u << 20);
+}
+
 /* --- what it finds ---------------------------------------------------------------------------- */
 
 enum { POSTS = 200 };
