@@ -1,6 +1,6 @@
 # What makes an exploit harder, for the library and the programs of this tree; tests/hardening/check.py
-# looks whether it is in what was built. All of it is private to this tree: who links weft keeps the
-# flags that he chose.
+# looks whether it is in what was built. All of it is private to this tree: whoever links weft keeps
+# the flags of its own choice.
 if(NOT WEFT_HARDENING)
     return()
 endif()
