@@ -111,6 +111,8 @@ void model_observe(void) {
     if (m.gone || m.ended || m.moving || sum < m.own + m.by_id_arrived)
         return;
     m.by_id_arrived = sum - m.own;
+    if (model_below())
+        m.choked = false;
     note_under_way();
 }
 
