@@ -390,6 +390,45 @@ WTEST(stream_output, writev_is_one_write_of_all_pieces) {
     net_end(&n);
 }
 
+/* More pieces than go into one call, and more bytes than the worker's buffer holds. */
+enum { PIECES = 200, PIECE = 1000 };
+
+static size_t many_pieces(weft_stream *s, const uint8_t *data, size_t len) {
+    (void)data;
+    static uint8_t bytes[PIECES * PIECE];
+    struct iovec iov[PIECES + 1] = {{NULL, 0}};
+    net_fill(bytes, sizeof bytes, 0);
+    for (size_t i = 0; i < PIECES; i++)
+        iov[i + (i > 0)] = (struct iovec){bytes + i * PIECE, PIECE}; /* the second one is empty */
+    NOTE_EQ(weft_stream_writev(s, iov, PIECES + 1), 0);
+    return len;
+}
+
+static void expect_many_pieces(void) {
+    static const weft_protocol protocol = {.on_data = many_pieces};
+    static uint8_t back[PIECES * PIECE];
+    struct net n = net_start(1, &protocol);
+    int fd = net_dial(&n);
+    net_put(fd, "x", 1);
+    net_get(fd, back, sizeof back);
+    CHECK_EQ(net_check(back, sizeof back, 0), sizeof back);
+    close(fd);
+    net_end(&n);
+}
+
+WTEST(stream_output, many_pieces_of_which_the_kernel_takes_the_first_ones_whole) {
+    expect_many_pieces();
+}
+
+static size_t part_of_piece(enum os_call call, size_t length) {
+    return call == OS_SENDMSG && length > 300 ? 300 : length;
+}
+
+WTEST(stream_output, many_pieces_of_which_the_kernel_takes_a_part_of_one) {
+    seam_length_fn = part_of_piece;
+    expect_many_pieces();
+}
+
 static size_t write_bytes(weft_stream *s, const uint8_t *data, size_t len) {
     (void)data;
     int failed = 0;
