@@ -4,14 +4,14 @@
 
 #include <stdlib.h>
 
-/* valgrind runs set WTEST_SLOWDOWN; sanitizer builds know it themselves. */
+/* valgrind runs set WTEST_SLOWDOWN; sanitizer and coverage builds know it themselves. */
 unsigned wtest_slowdown(void) {
     const char *asked = getenv("WTEST_SLOWDOWN");
     if (asked && atoi(asked) > 0)
         return (unsigned)atoi(asked);
 #if defined(THREAD_SANITIZER)
     return 20;
-#elif defined(ADDRESS_SANITIZER)
+#elif defined(ADDRESS_SANITIZER) || defined(WEFT_COVERAGE)
     return 4;
 #else
     return 1;
