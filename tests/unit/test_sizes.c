@@ -101,9 +101,9 @@ static size_t send_files(weft_stream *s, const uint8_t *data, size_t len) {
 WTEST(sizes, files_on_their_way_add_up_to_no_more_than_an_offset) {
     static const weft_protocol protocol = {
         .on_data = send_files, .on_drain = note_drain, .on_close = note_close};
+    file_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     struct net n = net_start(1, &protocol);
     int fd = net_dial(&n);
-    file_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     net_put(fd, "x", 1);
     note_await(NOTE_CLOSE, 1);
     CHECK_EQ(note_value(NOTE_CLOSE, 0), 0);
