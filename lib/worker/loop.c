@@ -238,6 +238,8 @@ static void close_queue(weft_worker *w) {
     if (!MUTANT("worker-batch-lost-on-stop"))
         rest = inbox_close(&w->inbox);
     atom_store(&w->phase, WORKER_CLOSED, release);
+    if (MUTANT("worker-rest-lost-on-stop"))
+        w->pending = NULL;
     for (struct queue_node *batch = w->pending; batch;) {
         struct queue_node *node = batch;
         batch = batch->next;

@@ -255,6 +255,46 @@ WTEST(stop, runs_a_batch_that_was_taken_but_not_finished) {
     weft_runtime_destroy(rt);
 }
 
+static sem_t stop_seen, ended;
+
+static void note_stop_seen(weft_worker *w) {
+    if (weft_worker_index(w) == 0)
+        sem_post(&stop_seen);
+}
+
+static void note_ended(weft_worker *w, void *arg) {
+    (void)arg;
+    if (weft_worker_index(w) == 1)
+        sem_post(&ended);
+}
+
+/* More than an iteration takes, behind the last message of the stop: worker 0 is told to finish by
+ * worker 1, which has ended by then, and finds all of it in one batch. */
+WTEST(stop, runs_what_the_budget_left_behind_the_end) {
+    enum { COUNT = 20000 };
+    static weft_task tasks[COUNT];
+    static struct hold first, second;
+    sem_make(&stop_seen);
+    sem_make(&ended);
+    probe_stop_fn = note_stop_seen;
+    weft_runtime *rt =
+        rt_start_with(&(weft_runtime_options){.workers = 2, .on_worker_stop = note_ended});
+    hold_begin(&second, weft_runtime_worker(rt, 1));
+    weft_runtime_stop(rt);
+    sem_await(&stop_seen);
+    hold_begin(&first, weft_runtime_worker(rt, 0));
+    sem_post(&second.release);
+    sem_await(&ended);
+    for (unsigned i = 0; i < COUNT; i++) {
+        tasks[i].run = count_task;
+        CHECK_EQ(weft_post(weft_runtime_worker(rt, 0), &tasks[i]), 0);
+    }
+    sem_post(&first.release);
+    CHECK_EQ(weft_runtime_join(rt), 0);
+    CHECK_EQ(runs, COUNT);
+    weft_runtime_destroy(rt);
+}
+
 enum { RACERS = 8, EACH = 64 };
 
 static struct {
