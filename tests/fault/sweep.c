@@ -13,12 +13,13 @@ enum { FDS_SIZE = 64 << 10, SNAPSHOT_SIZE = 64 << 10, SETTLE_S = 10, N_LIMIT = 1
 
 /* --- injection ------------------------------------------------------------------------------- */
 
-static __thread bool is_caller;
+static __thread bool is_marked;
 
+/* Atomic: threads that outlive a run may still look while the next one is armed. */
 static struct {
-    const struct sweep *sweep;
-    unsigned n, index;
-    bool for_ever;
+    const struct sweep *_Atomic sweep;
+    _Atomic unsigned n, index;
+    _Atomic bool for_ever;
     _Atomic bool armed, fired;
     _Atomic unsigned seen;
     struct sweep_fault fault; /* written by the one who sets `fired` */
@@ -38,13 +39,15 @@ static bool can_fail(enum os_call call) {
 }
 
 static int inject(enum os_call call) {
-    if (!atomic_load(&injection.armed) || !can_fail(call) ||
-        (injection.sweep->scope == SWEEP_CALLER && !is_caller))
+    if (!atomic_load(&injection.armed) ||
+        (injection.sweep->scope != SWEEP_EVERYONE && !is_marked) || !can_fail(call))
         return 0;
     unsigned seen = atomic_fetch_add(&injection.seen, 1) + 1;
     if (seen < injection.n || (seen > injection.n && !injection.for_ever))
         return 0;
     int error = error_at(call, injection.for_ever ? 0 : injection.index);
+    if (error == 0) /* threads raced, and another call is the nth */
+        error = error_at(call, 0);
     if (seen == injection.n) {
         injection.fault = (struct sweep_fault){call, error, injection.n, injection.for_ever};
         atomic_store(&injection.fired, true);
@@ -52,25 +55,37 @@ static int inject(enum os_call call) {
     return error;
 }
 
+/* There from the beginning, so that no thread ever sees it change. */
+__attribute__((constructor)) static void inject_always(void) {
+    seam_call_fn = inject;
+}
+
 void sweep_arm(const struct sweep *sweep, unsigned n, unsigned index, bool for_ever) {
     injection.sweep = sweep;
     injection.n = n;
     injection.index = index;
     injection.for_ever = for_ever;
-    is_caller = true;
+    is_marked = sweep->scope == SWEEP_CALLER;
     atomic_store(&injection.seen, 0);
     atomic_store(&injection.fired, false);
-    seam_call_fn = inject;
     atomic_store(&injection.armed, true);
 }
 
 bool sweep_disarm(struct sweep_fault *ret_fault) {
     atomic_store(&injection.armed, false);
-    is_caller = false;
+    is_marked = false;
     if (!atomic_load(&injection.fired))
         return false;
     *ret_fault = injection.fault;
     return true;
+}
+
+void sweep_mark(void) {
+    is_marked = true;
+}
+
+void sweep_unmark(void) {
+    is_marked = false;
 }
 
 /* --- what must not change -------------------------------------------------------------------- */
@@ -230,8 +245,7 @@ void sweep_run(const struct sweep *s) {
     unsigned faults = 0;
     warm_up(s);
     unsigned calls = sweep_once_each(s, &faults);
-    unsigned allocations = sweep_for_ever(s, &faults);
-    seam_call_fn = NULL;
+    unsigned allocations = s->once_only ? 0 : sweep_for_ever(s, &faults);
     CHECK_MSG(calls >= s->least && calls < N_LIMIT, "%s: %u calls could fail, expected %u or more",
               s->name, calls, s->least);
     printf("%s: %u calls, %u of them allocations; %u faults\n", s->name, calls, allocations,

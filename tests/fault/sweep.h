@@ -16,6 +16,7 @@
 
 enum sweep_scope {
     SWEEP_CALLER,  /* calls of the thread that operates */
+    SWEEP_MARKED,  /* those of any thread between sweep_mark() and sweep_unmark() */
     SWEEP_EVERYONE /* those of all threads */
 };
 
@@ -42,6 +43,7 @@ struct sweep {
     /* What else a failure must leave as it was: the bytes written, at most `size`. */
     size_t (*snapshot)(void *world, void *buffer, size_t size);
     bool keeps_memory; /* a failed operation may leave memory that the world's close frees */
+    bool once_only;    /* no allocations that fail for ever: somebody waits until there is memory */
 };
 
 /* Fails the test at the first thing that is wrong, and says which fault led to it. */
@@ -49,6 +51,10 @@ void sweep_run(const struct sweep *sweep);
 
 /* 0-terminated, positive. */
 const int *sweep_errnos(enum os_call call);
+
+/* For SWEEP_MARKED: what the calling thread does from here on is swept. */
+void sweep_mark(void);
+void sweep_unmark(void);
 
 /* By hand: from now on the nth call (from 1) that can fail does, with the index-th errno of its
  * list; disarmed, it tells what was injected: false if nothing was. */
