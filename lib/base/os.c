@@ -258,6 +258,10 @@ int os_epoll_wait_until(int epoll_fd, struct epoll_event *events, int capacity,
         if (n != 0 || !seam_block_fn())
             return n;
     }
+    if (seam_events_fn) {
+        int n = epoll_wait_for(epoll_fd, events, capacity, timeout_ns);
+        return n > 0 ? seam_events_fn(events, n, capacity) : n;
+    }
 #endif
     return epoll_wait_for(epoll_fd, events, capacity, timeout_ns);
 }

@@ -80,6 +80,8 @@ enum os_call {
 #ifdef WEFT_SEAM
 extern int (*seam_call_fn)(enum os_call call);                     /* 0 or the -errno to return */
 extern size_t (*seam_length_fn)(enum os_call call, size_t length); /* bytes to let through */
+/* What a wait found, to be changed: the number that is left of it, or that it has become. */
+extern int (*seam_events_fn)(struct epoll_event *events, int count, int capacity);
 extern uint64_t seam_preemptions;   /* instead of the thread's own, if not 0 */
 extern bool (*seam_block_fn)(void); /* instead of blocking: false gives up, as a timeout does */
 int seam_enter(enum os_call call);

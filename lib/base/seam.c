@@ -7,6 +7,7 @@ void (*seam_yield_fn)(void);
 int (*seam_call_fn)(enum os_call call);
 size_t (*seam_length_fn)(enum os_call call, size_t length);
 bool (*seam_block_fn)(void);
+int (*seam_events_fn)(struct epoll_event *events, int count, int capacity);
 uint64_t seam_preemptions;
 
 int seam_enter(enum os_call call) {
