@@ -1,0 +1,41 @@
+/* What the selector's sweeps share: a selector with one entry of each sort, and the kernel's list of
+ * its sets as the oracle. */
+#ifndef WEFT_TESTS_FAULT_SELECTOR_SCENE_H
+#define WEFT_TESTS_FAULT_SELECTOR_SCENE_H
+
+#include "../unit/test_selector.h"
+#include "sweep.h"
+
+struct scene {
+    weft_selector *s;
+    weft_event *ev, *ev_in;
+    int active[2], paused[2], fired[2], exclusive[2], fresh[2], far;
+    int timer, signal;
+    bool may_leave; /* a source's fd was taken for somebody else's, and so left open */
+    bool is_stale;  /* a number has passed to another file, behind the table's back */
+    sigset_t mask;
+};
+
+/* The table agrees with both sets of the kernel, which hold nothing else. */
+void scene_check_table(const struct scene *c);
+
+/* One sweep of an operation on a scene that `prepare`, if any, has changed. */
+struct scene_sweep {
+    const char *name;
+    void (*prepare)(struct scene *c);
+    int (*operate)(struct scene *c);
+    bool (*is_answer)(struct scene *c, const struct sweep_fault *fault,
+                      int r); /* NULL: the error */
+    unsigned least;
+};
+void scene_sweep(const struct scene_sweep *sweep);
+
+/* The answers of calls that come down to epoll_ctl(), beside its own errors. */
+bool answer_of_add(struct scene *c, const struct sweep_fault *fault, int r);
+bool answer_of_update(struct scene *c, const struct sweep_fault *fault, int r);
+
+static inline bool is_fault(const struct sweep_fault *fault, enum os_call call, int error) {
+    return fault->call == call && fault->error == error;
+}
+
+#endif
