@@ -4,13 +4,14 @@
 #include "selector/internal.h"
 
 static const struct scene_sweep *current;
-static struct scene scene;
 
 /* --- the scene ------------------------------------------------------------------------------- */
 
-static void *scene_open(void) {
+struct scene *scene_make(void (*prepare)(struct scene *c)) {
+    static struct scene scene;
     struct scene *c = &scene;
     memset(c, 0, sizeof *c);
+    c->extra = -1;
     sigprocmask(SIG_SETMASK, NULL, &c->mask);
     make_pair(c->active), make_pair(c->paused), make_pair(c->fired), make_pair(c->exclusive),
         make_pair(c->fresh);
@@ -28,8 +29,8 @@ static void *scene_open(void) {
     c->timer = weft_selector_register_timer(c->s, WEFT_SEC(1000), 0, tag(6));
     c->signal = weft_selector_register_signal(c->s, SIGUSR2, tag(7));
     CHECK(c->timer >= 0 && c->signal >= 0);
-    if (current->prepare)
-        current->prepare(c);
+    if (prepare)
+        prepare(c);
     return c;
 }
 
@@ -41,8 +42,7 @@ static void close_left(int fd, bool may_be_left) {
     close(fd);
 }
 
-static void scene_close(void *world) {
-    struct scene *c = world;
+void scene_end(struct scene *c) {
     weft_selector_destroy(c->s);
     close_left(c->timer, c->may_leave);
     close_left(c->signal, c->may_leave);
@@ -51,6 +51,10 @@ static void scene_close(void *world) {
     close_both(c->active), close_both(c->paused), close_both(c->fired), close_both(c->exclusive);
     close_both(c->fresh);
     close(c->far);
+    if (c->extra >= 0)
+        close(c->extra);
+    if (c->child > 0)
+        CHECK_EQ(waitpid(c->child, NULL, 0), c->child);
     sigprocmask(SIG_SETMASK, &c->mask, NULL);
 }
 
@@ -164,6 +168,14 @@ bool answer_of_update(struct scene *c, const struct sweep_fault *fault, int r) {
     if (fault->call == OS_EPOLL_CTL && r == -EBADF)
         return fault->error == -ENOENT || fault->error == -EEXIST || fault->error == -EBADF;
     return r != -ENOENT && answer_of_add(c, fault, r);
+}
+
+static void *scene_open(void) {
+    return scene_make(current->prepare);
+}
+
+static void scene_close(void *world) {
+    scene_end(world);
 }
 
 static int scene_operate(void *world) {
