@@ -1,9 +1,11 @@
 #include "queue/queue.h"
 
+enum { WAKE_TRIES = 3 };
+
 int inbox_create(struct inbox *inbox) {
     int fd = os_eventfd();
     if (fd < 0)
-        return fd;
+        return MUTANT("fault-eventfd-told-otherwise") ? -ENOMEM : fd;
     queue_init(&inbox->queue);
     inbox->armed = false;
     inbox->wakes_owed = inbox->wakes_read = 0;
@@ -28,8 +30,11 @@ int inbox_push(struct inbox *inbox, struct queue_node *node) {
         return r < 0 ? r : 0;
     int saved = errno;
     static const uint64_t one = 1;
-    /* Cannot fail: the counter holds 2^64 - 2, and each sleep of the owner adds one. */
-    (void)os_write(inbox->fd, &one, sizeof one);
+    /* Has no reason to fail: the counter holds 2^64 - 2, and each sleep of the owner adds one. If it
+     * does, it is made again: the owner would sleep on, and everybody believe it awake. */
+    for (int tries = MUTANT("fault-wake-once") ? 1 : WAKE_TRIES; tries > 0; tries--)
+        if (os_write(inbox->fd, &one, sizeof one) == (ssize_t)sizeof one)
+            break;
     if (!MUTANT("inbox-errno"))
         errno = saved;
     return 0;
