@@ -65,7 +65,8 @@ int signals_create(weft_runtime *rt, const int *numbers) {
     if (r >= 0)
         r = os_sigmask(SIG_BLOCK, &set, &old);
     if (r < 0) {
-        signals_release(rt);
+        if (!MUTANT("fault-signals-kept"))
+            signals_release(rt);
         return r;
     }
     s->creator = os_thread_id();

@@ -156,6 +156,13 @@ int entry_detach(struct weft_selector *s, int fd, struct selector_entry *e) {
     return 0;
 }
 
+void entry_drop(struct weft_selector *s, int fd, struct selector_entry *e) {
+    if (entry_detach(s, fd, e) == 0 || MUTANT("fault-unregister-refused"))
+        return;
+    s->suspicions++;
+    entry_end(s, e, -1);
+}
+
 int source_attach(struct weft_selector *s, int fd, struct source *source, uint32_t epoll_events,
                   void *data) {
     const struct attachment a = {META_ACTIVE | META_SOURCE, epoll_events, data, source};

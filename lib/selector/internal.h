@@ -81,6 +81,8 @@ static inline uint64_t cookie_of(uint64_t meta, int fd) {
 int entry_attach(struct weft_selector *s, int fd, const struct attachment *a,
                  uint32_t *ret_generation);
 int entry_detach(struct weft_selector *s, int fd, struct selector_entry *e);
+/* The same where nobody could be told of an error: what the kernel keeps is then an orphan. */
+void entry_drop(struct weft_selector *s, int fd, struct selector_entry *e);
 void entry_publish(struct weft_selector *s, struct selector_entry *e, uint64_t meta);
 int kernel_add(int set_fd, int fd, uint32_t epoll_events, uint64_t cookie);
 int kernel_ask(struct weft_selector *s, int set_fd, int fd);

@@ -84,7 +84,8 @@ static int process_attach(struct weft_selector *s, pid_t pid, void *data) {
 fail_attach:
     mem_free(p, sizeof *p);
 fail_source:
-    os_close(fd);
+    if (!MUTANT("fault-pidfd-leaked"))
+        os_close(fd);
     return r;
 }
 

@@ -28,7 +28,7 @@ static int register_paused(struct weft_selector *s, int fd, void *data, uint32_t
         return made;
     const struct attachment a = {.flags = META_PARKED, .data = data};
     int r = entry_attach(s, fd, &a, ret_generation);
-    if (r < 0 && made)
+    if (r < 0 && made && !MUTANT("fault-parking-left"))
         parking_close(s);
     return r;
 }
@@ -87,6 +87,8 @@ static int entry_pause(struct weft_selector *s, int fd, struct selector_entry *e
     int made = parking_open(s, fd);
     if (made < 0)
         return made;
+    if (MUTANT("fault-paused-too-early"))
+        e->epoll_events = 0;
     uint64_t paused = meta_with_flags(meta, META_PARKED);
     int r = kernel_add(s->parking_fd, fd, 0, cookie_of(paused, fd));
     if (r == 0) {
@@ -185,19 +187,20 @@ int selector_update(struct weft_selector *s, int fd, uint32_t events) {
 int selector_unregister(struct weft_selector *s, int fd) {
     selector_lock(s);
     struct selector_entry *e = entry_of(s, fd);
-    int r = e ? entry_detach(s, fd, e) : -ENOENT;
+    if (e)
+        entry_drop(s, fd, e);
     selector_unlock(s);
-    return r;
+    return e ? 0 : -ENOENT;
 }
 
 int selector_unregister_generation(struct weft_selector *s, int fd, uint32_t generation) {
     selector_lock(s);
     struct selector_entry *e = entry_of(s, fd);
-    int r = -ENOENT;
-    if (e && meta_generation(atom_load(&e->meta, relaxed)) == generation)
-        r = entry_detach(s, fd, e);
+    bool is_it = e && meta_generation(atom_load(&e->meta, relaxed)) == generation;
+    if (is_it)
+        entry_drop(s, fd, e);
     selector_unlock(s);
-    return r;
+    return is_it ? 0 : -ENOENT;
 }
 
 int weft_selector_register(weft_selector *s, int fd, uint32_t events, void *data) {
@@ -212,5 +215,11 @@ int weft_selector_update(weft_selector *s, int fd, uint32_t events) {
 
 int weft_selector_unregister(weft_selector *s, int fd) {
     int r = selector_check_own(s);
-    return r < 0 ? r : selector_unregister(s, fd);
+    if (r < 0)
+        return r;
+    selector_lock(s);
+    struct selector_entry *e = entry_of(s, fd);
+    r = e ? entry_detach(s, fd, e) : -ENOENT;
+    selector_unlock(s);
+    return r;
 }

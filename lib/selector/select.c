@@ -30,7 +30,7 @@ static bool take_event(struct weft_selector *s, struct selector_entry *e, uint32
     ready->generation = meta_generation(meta);
     if (e->source) {
         int r = e->source->kind->take(s, ready->fd, e->source, ready);
-        if (r == -EAGAIN)
+        if (r == -EAGAIN && !MUTANT("fault-empty-read-shown"))
             return false;
         if (r < 0) {
             ready->events = WEFT_ERROR;
@@ -127,7 +127,7 @@ static int wait_and_deliver(struct weft_selector *s, uint64_t timeout_ns, weft_r
     for (;;) {
         int count = os_epoll_wait(s->epoll_fd, events, capacity, left);
         if (count < 0)
-            return count == -EINTR ? 0 : count;
+            return count == -EINTR && !MUTANT("fault-interruption-told") ? 0 : count;
         int filled = deliver_batch(s, events, count, ready);
         if (filled != 0 || MUTANT("selector-loser-returns"))
             return filled;

@@ -72,12 +72,14 @@ struct weft_selector {
     struct pid_map pids;  /* processes that have not finished */
 };
 
-/* As the public calls of these names; errors as there. selector_destroy() takes NULL. */
+/* As the public calls of these names; errors as there, but for selector_unregister().
+ * selector_destroy() takes NULL. */
 int selector_create(struct weft_selector **ret_selector);
 void selector_destroy(struct weft_selector *s);
 int selector_register(struct weft_selector *s, int fd, uint32_t events, void *data,
                       uint32_t *ret_generation);
 int selector_update(struct weft_selector *s, int fd, uint32_t events);
+/* The entry ends whatever the kernel says of it: 0 or -ENOENT. */
 int selector_unregister(struct weft_selector *s, int fd);
 /* The same, but only if fd is still the one registered then: -ENOENT when its number has been
  * closed and registered anew. */

@@ -155,7 +155,7 @@ static int signal_enter(struct weft_selector *s, struct signal_source *signal, v
     if (r < 0) {
         if (fd >= 0)
             os_close(fd);
-        if (newly_blocked)
+        if (newly_blocked && !MUTANT("fault-mask-kept"))
             signal_unblock(signo);
         return r;
     }

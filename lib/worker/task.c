@@ -67,7 +67,8 @@ int worker_post_fn_all(weft_worker *const *workers, unsigned count, void (*fn)(v
     return 0;
 
 no_memory:
-    nodes_free(first);
+    if (!MUTANT("fault-nodes-leaked"))
+        nodes_free(first);
     return -ENOMEM;
 }
 
