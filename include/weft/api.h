@@ -21,6 +21,7 @@
  *
  * Fork. In a child that was forked and did not exec, every call that can fail gives -EPERM, and the
  * others do nothing (fork(2): only the calling thread exists there, and locks stay as they were).
+ * Where the kernel refuses MADV_WIPEONFORK (before Linux 4.14) weft cannot tell, and logs that.
  *
  * Options. A struct of options or of a protocol that is all zero means the defaults; its `reserved`
  * must be zero, else -EINVAL, and so must be every flag bit that has no name.

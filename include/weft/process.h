@@ -88,7 +88,8 @@ typedef struct weft_spawn_options {
  * Calls:   fn once, on w, never before this call has returned: with the status, after the child was
  *          reaped; or with info NULL when the runtime stops first, the child left alone.
  *          info->si_code is CLD_EXITED, CLD_KILLED or CLD_DUMPED, si_status the exit status or
- *          signal (waitid(2)); si_code 0 and si_pid 0 say that somebody else took the status.
+ *          signal (waitid(2)); si_code 0 and si_pid 0 say that somebody else took the status (or
+ *          that waitid(2) would not give it).
  * Returns: 0, or
  *          -EINVAL  w, options, file or fn is NULL, an unknown flag, an unknown stdio, uid or gid
  *                   without its flag, fds NULL with a count, reserved not zero

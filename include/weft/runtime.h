@@ -30,7 +30,8 @@ WEFT_BEGIN_DECLS
 
 /* weft_runtime_options.flags */
 enum {
-    WEFT_PIN_WORKERS = 1u << 0, /* tie each worker to one of the CPUs this process may run on */
+    WEFT_PIN_WORKERS = 1u << 0, /* tie each worker to one of the CPUs this process may run on; one
+                                   that cannot be runs untied, and the log says so */
 };
 
 /* weft_runtime_set_spin() */
@@ -93,7 +94,7 @@ WEFT_API void weft_runtime_destroy(weft_runtime *rt);
  * a fraction of what waking it takes, at the cost of CPU time. A worker that finds nothing, or that
  * is preempted, looks less and less often. WEFT_SPIN_AUTO, the default, decides by the CPUs that
  * this process may use and by the limits of its control groups, as they are when the runtime is
- * created. See weft_stats.spins.
+ * created; limits that cannot be read leave none to spare. See weft_stats.spins.
  *
  * Thread:  any, before the start.
  * Returns: 0, or

@@ -46,7 +46,9 @@ typedef struct weft_ready {
     int fd;              /* the entry's fd: the program's, or what the registering call returned */
     uint32_t events;     /* what happened: WEFT_READ ... WEFT_HANGUP */
     int error;           /* with WEFT_ERROR: 0 or -errno. SO_ERROR (socket(7)), consumed by the
-                            look; -ECHILD of a process whose status is not to be had */
+                            look; of a process whose status is not to be had what waitid(2) says,
+                            -ECHILD as a rule; of another source what read(2) says, and the event
+                            comes again */
     uint32_t generation; /* of the entry; see weft_selector_is_live() */
     uint64_t value;      /* TIMER: expirations since the last report; USER: triggers; SIGNAL: the
                             number; PROCESS: the wait status as waitpid(2) gives it */
@@ -213,6 +215,7 @@ WEFT_API int weft_selector_update(weft_selector *s, int fd, uint32_t events);
  * Returns: 0, also when fd was closed before, or
  *          -EINVAL  s is NULL
  *          -ENOENT  fd is not registered
+ *          -ENOMEM  no memory in the kernel: fd is still registered
  *          -EPERM   a worker's selector; in a forked child
  * See:     epoll_ctl(2), EPOLL_CTL_DEL; epoll(7), on closed descriptors.
  */
@@ -241,6 +244,9 @@ WEFT_API int weft_selector_unregister_event(weft_selector *s, weft_event *ev);
  * Returns: the number filled; 0 when the time is over or a signal handler ran; or
  *          -EINVAL  s or ready is NULL, or capacity is 0
  *          -EBUSY   another thread is selecting on s
+ *          -EMFILE, -ENFILE, -ENOMEM, -ENOSPC  the set has to be rebuilt (see
+ *                   weft_selector_unregister()) and cannot be; nothing is lost, and the next select
+ *                   tries again
  *          -EPERM   a worker's selector; in a forked child
  * See:     epoll_wait(2), epoll_pwait2(2).
  */
