@@ -1,5 +1,6 @@
 /* What each call may fail with, from its man page: every errno that the page lists and that the
- * arguments weft gives do not rule out for certain. EINTR only where base/os.h lets it through. */
+ * arguments weft gives do not rule out for certain; of calls that older kernels or filters of system
+ * calls refuse, also that. EINTR only where base/os.h lets it through. */
 #include "sweep.h"
 
 #include <errno.h>
@@ -62,14 +63,14 @@ const int *sweep_errnos(enum os_call call) {
     case OS_SIGNALFD: return LIST(EBADF, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM);
     case OS_SIGMASK: return LIST(EFAULT, EINVAL);
     case OS_SIGTIMEDWAIT: return LIST(EAGAIN, EINVAL);
-    case OS_PIDFD_OPEN: return LIST(EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ESRCH);
+    case OS_PIDFD_OPEN: return LIST(EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ESRCH, ENOSYS, EPERM);
     case OS_WAITID: return LIST(EAGAIN, ECHILD, EINVAL, ESRCH);
     case OS_KILL: return LIST(EBADF, EINVAL, EPERM, ESRCH);
     case OS_SIGACTION: return LIST(EFAULT, EINVAL);
     case OS_PIPE: return LIST(EFAULT, EINVAL, EMFILE, ENFILE);
     case OS_OPEN: return LIST(EACCES, EMFILE, ENFILE, ENOENT, ENOMEM);
     case OS_CLONE: return LIST(EAGAIN, EINVAL, ENOMEM, ENOSPC, EPERM);
-    case OS_CLOSE_RANGE: return LIST(EINVAL, EMFILE, ENOMEM, ENOSYS);
+    case OS_CLOSE_RANGE: return LIST(EINVAL, EMFILE, ENOMEM, ENOSYS, EPERM);
     case OS_MMAP: return LIST(EACCES, EAGAIN, EINVAL, ENFILE, ENOMEM, EPERM);
     case OS_MADVISE: return LIST(EACCES, EAGAIN, EINVAL, ENOMEM);
     case OS_AFFINITY: return LIST(EFAULT, EINVAL, EPERM, ESRCH);

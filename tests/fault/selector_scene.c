@@ -129,18 +129,23 @@ static void lines_take(struct lines *l, struct weft_selector *s, bool is_stale) 
     l->counted = weft_selector_count(s);
 }
 
-/* Orphans of the kernel's are left out: they may go when they like. */
-static size_t scene_snapshot(void *world, void *buffer, size_t size) {
+static size_t snapshot(weft_selector *s, bool is_stale, void *buffer, size_t size) {
     static struct lines l;
-    const struct scene *c = world;
-    if (!c->s)
-        return 0;
-    lines_take(&l, c->s, c->is_stale);
+    lines_take(&l, s, is_stale);
     size_t length = offsetof(struct lines, line) - offsetof(struct lines, count) +
                     (size_t)l.count * sizeof l.line[0];
     CHECK(length <= size);
     memcpy(buffer, &l.count, length);
     return length;
+}
+
+size_t selector_snapshot(weft_selector *s, void *buffer, size_t size) {
+    return snapshot(s, false, buffer, size);
+}
+
+static size_t scene_snapshot(void *world, void *buffer, size_t size) {
+    const struct scene *c = world;
+    return c->s ? snapshot(c->s, c->is_stale, buffer, size) : 0;
 }
 
 void scene_check_table(const struct scene *c) {
@@ -157,17 +162,24 @@ void scene_check_table(const struct scene *c) {
 
 /* --- the sweep ------------------------------------------------------------------------------- */
 
-/* An add that meets EEXIST takes what is there for an orphan, and is told that it is not there. */
-bool answer_of_add(struct scene *c, const struct sweep_fault *fault, int r) {
-    (void)c;
+bool is_answer_of_add(const struct sweep_fault *fault, int r) {
     return r == fault->error || (is_fault(fault, OS_EPOLL_CTL, -EEXIST) && r == -ENOENT);
 }
 
-/* -ENOENT would be about the table; about the kernel's set it means that fd was closed. */
-bool answer_of_update(struct scene *c, const struct sweep_fault *fault, int r) {
+bool is_answer_of_update(const struct sweep_fault *fault, int r) {
     if (fault->call == OS_EPOLL_CTL && r == -EBADF)
         return fault->error == -ENOENT || fault->error == -EEXIST || fault->error == -EBADF;
-    return r != -ENOENT && answer_of_add(c, fault, r);
+    return r != -ENOENT && is_answer_of_add(fault, r);
+}
+
+bool answer_of_add(struct scene *c, const struct sweep_fault *fault, int r) {
+    (void)c;
+    return is_answer_of_add(fault, r);
+}
+
+bool answer_of_update(struct scene *c, const struct sweep_fault *fault, int r) {
+    (void)c;
+    return is_answer_of_update(fault, r);
 }
 
 static void *scene_open(void) {

@@ -4,7 +4,7 @@
 #define WEFT_TESTS_FAULT_SELECTOR_SCENE_H
 
 #include "../unit/test_selector.h"
-#include "sweep.h"
+#include "selector_oracle.h"
 
 struct scene {
     weft_selector *s;
@@ -37,12 +37,8 @@ struct scene_sweep {
 };
 void scene_sweep(const struct scene_sweep *sweep);
 
-/* The answers of calls that come down to epoll_ctl(), beside its own errors. */
+/* Those of selector_oracle.h. */
 bool answer_of_add(struct scene *c, const struct sweep_fault *fault, int r);
 bool answer_of_update(struct scene *c, const struct sweep_fault *fault, int r);
-
-static inline bool is_fault(const struct sweep_fault *fault, enum os_call call, int error) {
-    return fault->call == call && fault->error == error;
-}
 
 #endif

@@ -39,8 +39,12 @@ static bool can_fail(enum os_call call) {
 }
 
 static int inject(enum os_call call) {
-    if (!atomic_load(&injection.armed) ||
-        (injection.sweep->scope != SWEEP_EVERYONE && !is_marked) || !can_fail(call))
+    const struct sweep *s = injection.sweep;
+    int refused = s && s->kernel ? s->kernel(call) : 0;
+    if (refused < 0)
+        return refused;
+    if (!atomic_load(&injection.armed) || (s->scope != SWEEP_EVERYONE && !is_marked) ||
+        !can_fail(call))
         return 0;
     unsigned seen = atomic_fetch_add(&injection.seen, 1) + 1;
     if (seen < injection.n || (seen > injection.n && !injection.for_ever))
@@ -212,6 +216,7 @@ static bool run_once(const struct sweep *s, unsigned n, unsigned index, bool for
 
 /* What is made once in a process is made before anything is compared. */
 static void warm_up(const struct sweep *s) {
+    injection.sweep = s;
     void *world = s->open();
     int r = s->operate(world);
     CHECK_MSG(r >= 0, "%s: %s without a fault", s->name, strerrorname_np(-r));

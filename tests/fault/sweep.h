@@ -28,6 +28,10 @@ struct sweep_fault {
     bool for_ever;
 };
 
+static inline bool is_fault(const struct sweep_fault *fault, enum os_call call, int error) {
+    return fault->call == call && fault->error == error;
+}
+
 struct sweep {
     const char *name;
     enum sweep_scope scope;
@@ -42,6 +46,7 @@ struct sweep {
     bool (*is_answer)(void *world, const struct sweep_fault *fault, int r);
     /* What else a failure must leave as it was: the bytes written, at most `size`. */
     size_t (*snapshot)(void *world, void *buffer, size_t size);
+    int (*kernel)(enum os_call call); /* what is refused all the time, as -errno; 0: it is not */
     bool keeps_memory; /* a failed operation may leave memory that the world's close frees */
     bool once_only;    /* no allocations that fail for ever: somebody waits until there is memory */
 };

@@ -265,7 +265,7 @@ static void close_bare(void *world) {
 
 static bool bare_is_answer(void *world, const struct sweep_fault *fault, int r) {
     (void)world;
-    return answer_of_add(NULL, fault, r);
+    return is_answer_of_add(fault, r);
 }
 
 WTEST(fault_selector, first_signal_of_a_thread) {
