@@ -171,7 +171,7 @@ int signals_claim_stop(weft_runtime *rt, int signo);
 int signals_claim_watch(weft_runtime *rt, int signo); /* 1: the first watch of this number */
 int signals_claim_sweep(weft_runtime *rt);
 void signals_release(weft_runtime *rt);
-void signals_hold_back(weft_runtime *rt, bool held_back);
+int signals_hold_back(weft_runtime *rt, bool held_back);
 /* Says once of each thread that it leaves signo unblocked. Without the lock. */
 void signals_tell_exposed(weft_runtime *rt, int signo);
 

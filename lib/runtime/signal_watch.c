@@ -75,14 +75,17 @@ void signal_batch_free(weft_runtime *rt, struct signal_batch *batch) {
     mem_free(batch, batch_size(rt));
 }
 
-static void hold_back(weft_runtime *rt, bool held_back) {
+static int hold_back(weft_runtime *rt, bool held_back) {
     lock_take(&rt->lock);
-    signals_hold_back(rt, held_back);
+    int r = signals_hold_back(rt, held_back);
     lock_drop(&rt->lock);
+    return r;
 }
 
+/* Whatever the reason could be (signalfd(2) knows none): they must not wait for ever. */
 static void signals_resume(weft_runtime *rt) {
-    hold_back(rt, false);
+    if (hold_back(rt, false) < 0 && !MUTANT("fault-resumed-once"))
+        sentinel_alarm_in(rt, &rt->signals.retry, MEMORY_RETRY_NS, signals_resume);
 }
 
 static void resume_run(weft_task *task) {
@@ -113,12 +116,12 @@ static void note_sent(weft_runtime *rt) {
     struct signals *s = &rt->signals;
     if (atom_add(&s->batches, 1, acq_rel) + 1 != BATCHES_HIGH || MUTANT("signal-unbounded"))
         return;
-    hold_back(rt, true);
+    (void)hold_back(rt, true);
     /* They may have been through before the mark was set, and nobody would then tell. */
     uint32_t before = atom_or(&s->batches, SIGNALS_HELD_BACK, acq_rel);
     if (before <= BATCHES_LOW) {
         (void)atom_and(&s->batches, ~SIGNALS_HELD_BACK, acq_rel);
-        hold_back(rt, false);
+        signals_resume(rt);
     }
 }
 
@@ -169,11 +172,13 @@ static uint64_t look_through(weft_runtime *rt, const struct signalfd_siginfo *in
     return numbers;
 }
 
-/* No memory: those that stop are served, the others wait. */
+/* No memory: those that stop are served, the others wait. While the signalfd still gives both,
+ * nothing is read. */
 static void read_without_memory(weft_runtime *rt) {
     struct signalfd_siginfo infos[4];
     if (!rt->signals.held_back && !MUTANT("signal-read-without-memory")) {
-        signals_hold_back(rt, true);
+        if (signals_hold_back(rt, true) < 0 && !MUTANT("fault-held-back-anyway"))
+            return;
         sentinel_alarm_in(rt, &rt->signals.retry, MEMORY_RETRY_NS, signals_resume);
     }
     uint64_t stopping = rt->signals.stopping;

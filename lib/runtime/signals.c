@@ -121,10 +121,13 @@ static int read_also(weft_runtime *rt, uint64_t *kind, int signo) {
     return r;
 }
 
-void signals_hold_back(weft_runtime *rt, bool held_back) {
+int signals_hold_back(weft_runtime *rt, bool held_back) {
+    bool before = rt->signals.held_back;
     rt->signals.held_back = held_back;
-    /* Only a new signalfd can fail to be made (signalfd(2)). */
-    (void)read_wanted(rt);
+    int r = read_wanted(rt);
+    if (r < 0 && !MUTANT("fault-held-back-anyway"))
+        rt->signals.held_back = before;
+    return r;
 }
 
 /* Of now, if it can be found out: the thread may have ended, or /proc be missing. */
