@@ -5,6 +5,8 @@
 #include "runtime_world.h"
 #include "signal_fixture.h"
 
+#include "runtime/runtime.h"
+
 #include <string.h>
 
 /* Two numbers: the signalfd is made with the first watch, and changed with the second. */
@@ -114,6 +116,46 @@ WTEST(fault_signals, none_is_lost) {
                                        .close = world_close,
                                        .is_answer = answer_of_receive,
                                        .once_only = true};
+    sweep_run(&sweep);
+}
+
+static _Atomic bool no_memory;
+static pthread_t test_thread;
+
+static int refuse_memory(enum os_call call) {
+    bool is_sentinel = !weft_worker_current() && !pthread_equal(pthread_self(), test_thread);
+    return call == OS_ALLOC && no_memory && is_sentinel ? -ENOMEM : 0;
+}
+
+static bool is_held_back(weft_runtime *rt) {
+    lock_take(&rt->lock);
+    bool held_back = rt->signals.held_back;
+    lock_drop(&rt->lock);
+    return held_back;
+}
+
+static int receive_without_memory(void *arg) {
+    struct world *world = arg;
+    no_memory = true;
+    send_signal(SIGUSR1);
+    while (!is_held_back(world->rt))
+        sched_yield();
+    no_memory = false;
+    rt_await(&world->ran, 1);
+    return 0;
+}
+
+WTEST(fault_signals, none_is_lost_without_memory) {
+    static const struct sweep sweep = {.name = "signals come, without memory",
+                                       .scope = SWEEP_EVERYONE,
+                                       .least = 5,
+                                       .open = open_watched,
+                                       .operate = receive_without_memory,
+                                       .close = world_close,
+                                       .is_answer = answer_of_receive,
+                                       .kernel = refuse_memory,
+                                       .once_only = true};
+    test_thread = pthread_self();
     sweep_run(&sweep);
 }
 
