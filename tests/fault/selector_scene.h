@@ -1,5 +1,5 @@
-/* What the selector's sweeps share: a selector with one entry of each sort, and the kernel's list of
- * its sets as the oracle. */
+/* What the selector's sweeps share: a selector with one entry of each sort, and the kernel's list
+ * of its sets as the oracle. */
 #ifndef WEFT_TESTS_FAULT_SELECTOR_SCENE_H
 #define WEFT_TESTS_FAULT_SELECTOR_SCENE_H
 

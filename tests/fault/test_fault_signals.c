@@ -1,6 +1,6 @@
-/* weft/signal.h: watches that cannot be had, and signals that come while the calls of those who pass
- * them on fail: none is lost. weft_signal_stop() makes no call that can fail. Then the watchdog,
- * which is the sentinel's, too. */
+/* weft/signal.h: watches that cannot be had, and signals that come while the calls of those who
+ * pass them on fail: none is lost. weft_signal_stop() makes no call that can fail. Then the
+ * watchdog, which is the sentinel's, too. */
 #include "log_keeper.h"
 #include "runtime_world.h"
 #include "signal_fixture.h"
