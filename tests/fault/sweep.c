@@ -1,5 +1,7 @@
 #include "sweep.h"
 
+#include "weft/worker.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -18,24 +20,20 @@ static __thread bool is_marked;
 /* Atomic: threads that outlive a run may still look while the next one is armed. */
 static struct {
     const struct sweep *_Atomic sweep;
-    _Atomic unsigned n, index;
-    _Atomic bool for_ever;
-    _Atomic bool armed, fired;
-    _Atomic unsigned seen;
-    struct sweep_fault fault; /* written by the one who sets `fired` */
+    _Atomic unsigned call, n; /* n 0: nothing is injected, the calls are counted */
+    _Atomic int error;
+    _Atomic bool for_ever, armed, fired;
+    _Atomic unsigned seen[OS_CALL_COUNT];
 } injection;
 
-/* The index-th errno that the sweep lets it fail with; 0: there is none. */
-static int error_at(enum os_call call, unsigned index) {
-    const struct sweep *s = injection.sweep;
-    for (const int *e = sweep_errnos(call); *e; e++)
-        if ((!s->may_fail || s->may_fail(call, -*e)) && index-- == 0)
-            return -*e;
-    return 0;
+static bool may_fail(const struct sweep *s, enum os_call call, int error) {
+    return !s->may_fail || s->may_fail(call, error);
 }
 
-static bool can_fail(enum os_call call) {
-    return injection.for_ever ? call == OS_ALLOC : error_at(call, 0) != 0;
+static bool is_in_scope(void) {
+    const struct sweep *s = atomic_load(&injection.sweep);
+    return s->scope == SWEEP_EVERYONE ||
+           (s->scope == SWEEP_WORKERS ? weft_worker_current() != NULL : is_marked);
 }
 
 static int inject(enum os_call call) {
@@ -43,20 +41,14 @@ static int inject(enum os_call call) {
     int refused = s && s->kernel ? s->kernel(call) : 0;
     if (refused < 0)
         return refused;
-    if (!atomic_load(&injection.armed) || (s->scope != SWEEP_EVERYONE && !is_marked) ||
-        !can_fail(call))
+    if (!atomic_load(&injection.armed) || !is_in_scope())
         return 0;
-    unsigned seen = atomic_fetch_add(&injection.seen, 1) + 1;
-    if (seen < injection.n || (seen > injection.n && !injection.for_ever))
+    unsigned seen = atomic_fetch_add(&injection.seen[call], 1) + 1, n = atomic_load(&injection.n);
+    if (call != atomic_load(&injection.call) || n == 0 || seen < n ||
+        (seen > n && !atomic_load(&injection.for_ever)))
         return 0;
-    int error = error_at(call, injection.for_ever ? 0 : injection.index);
-    if (error == 0) /* threads raced, and another call is the nth */
-        error = error_at(call, 0);
-    if (seen == injection.n) {
-        injection.fault = (struct sweep_fault){call, error, injection.n, injection.for_ever};
-        atomic_store(&injection.fired, true);
-    }
-    return error;
+    atomic_store(&injection.fired, true);
+    return atomic_load(&injection.error);
 }
 
 /* There from the beginning, so that no thread ever sees it change. */
@@ -64,24 +56,22 @@ __attribute__((constructor)) static void inject_always(void) {
     seam_call_fn = inject;
 }
 
-void sweep_arm(const struct sweep *sweep, unsigned n, unsigned index, bool for_ever) {
-    injection.sweep = sweep;
-    injection.n = n;
-    injection.index = index;
-    injection.for_ever = for_ever;
-    is_marked = sweep->scope == SWEEP_CALLER;
-    atomic_store(&injection.seen, 0);
+static void arm(const struct sweep *sweep, const struct sweep_fault *fault) {
+    atomic_store(&injection.sweep, sweep);
+    atomic_store(&injection.call, fault->call);
+    atomic_store(&injection.n, fault->n);
+    atomic_store(&injection.error, fault->error);
+    atomic_store(&injection.for_ever, fault->for_ever);
+    for (int i = 0; i < OS_CALL_COUNT; i++)
+        atomic_store(&injection.seen[i], 0);
     atomic_store(&injection.fired, false);
     atomic_store(&injection.armed, true);
 }
 
-bool sweep_disarm(struct sweep_fault *ret_fault) {
+/* Was it injected? */
+static bool disarm(void) {
     atomic_store(&injection.armed, false);
-    is_marked = false;
-    if (!atomic_load(&injection.fired))
-        return false;
-    *ret_fault = injection.fault;
-    return true;
+    return atomic_load(&injection.fired);
 }
 
 void sweep_mark(void) {
@@ -166,7 +156,7 @@ static struct state before_open, before, after;
 
 static const char *describe(const struct sweep_fault *f) {
     static char text[100];
-    snprintf(text, sizeof text, "call %u, %s, %s %s", f->n, seam_call_name(f->call),
+    snprintf(text, sizeof text, "%s number %u %s %s", seam_call_name(f->call), f->n,
              f->for_ever ? "and all later ones fail with" : "fails with",
              strerrorname_np(-f->error));
     return text;
@@ -182,75 +172,111 @@ static void check_same(const struct sweep *s, void *world, struct state *then, b
               after.fds);
 }
 
-/* One run; false when no fault was injected. */
-static bool run_once(const struct sweep *s, unsigned n, unsigned index, bool for_ever,
-                     struct sweep_fault *ret_fault) {
+struct attempt {
+    const struct sweep *sweep;
+    void *world;
+    int result;
+};
+
+static void attempt(void *arg) {
+    struct attempt *a = arg;
+    is_marked = a->sweep->scope == SWEEP_CALLER;
+    a->result = a->sweep->operate(a->world);
+    is_marked = false;
+}
+
+static int operate(const struct sweep *s, void *world) {
+    struct attempt a = {.sweep = s, .world = world};
+    if (s->on_thread)
+        s->on_thread(world, attempt, &a);
+    else
+        attempt(&a);
+    return a.result;
+}
+
+static void check_faulted(const struct sweep *s, void *world, const struct sweep_fault *f, int r) {
+    char when[160];
+    const char *fault = describe(f);
+    bool is_answer = s->is_answer ? s->is_answer(world, f, r) : r == f->error;
+    CHECK_MSG(is_answer, "%s: %s: the answer is %d (%s)", s->name, fault, r,
+              r < 0 ? strerrorname_np(-r) : "done");
+    if (r >= 0 && !s->repeats)
+        return;
+    snprintf(when, sizeof when, "after %s", fault);
+    check_same(s, world, &before, s->keeps_memory, when);
+    r = operate(s, world);
+    CHECK_MSG(r >= 0, "%s: %s: again, without a fault, it gets %s", s->name, fault,
+              strerrorname_np(-r));
+}
+
+/* One run; false when the fault was not reached. */
+static bool run_once(const struct sweep *s, const struct sweep_fault *fault) {
     char when[160];
     state_take(&before_open, s, NULL);
     void *world = s->open();
     state_take(&before, s, world);
-    sweep_arm(s, n, index, for_ever);
-    int r = s->operate(world);
-    bool injected = sweep_disarm(ret_fault);
-    if (!injected) {
+    arm(s, fault);
+    int r = operate(s, world);
+    bool injected = disarm();
+    if (injected)
+        check_faulted(s, world, fault, r);
+    else
         CHECK_MSG(r >= 0, "%s: %s without a fault", s->name, strerrorname_np(-r));
-        snprintf(when, sizeof when, "closed without a fault");
-    } else {
-        const char *fault = describe(ret_fault);
-        bool is_answer = s->is_answer ? s->is_answer(world, ret_fault, r) : r == ret_fault->error;
-        CHECK_MSG(is_answer, "%s: %s: the answer is %d (%s)", s->name, fault, r,
-                  r < 0 ? strerrorname_np(-r) : "done");
-        if (r < 0) {
-            snprintf(when, sizeof when, "after %s", fault);
-            check_same(s, world, &before, s->keeps_memory, when);
-            r = s->operate(world);
-            CHECK_MSG(r >= 0, "%s: %s: again, without a fault, it gets %s", s->name, fault,
-                      strerrorname_np(-r));
-        }
-        snprintf(when, sizeof when, "closed after %s", fault);
-    }
+    snprintf(when, sizeof when, "closed after %s", injected ? describe(fault) : "no fault");
     s->close(world);
     check_same(s, NULL, &before_open, false, when);
     return injected;
 }
 
-/* What is made once in a process is made before anything is compared. */
-static void warm_up(const struct sweep *s) {
+/* What is made once in a process is made before anything is compared; and what calls there are. */
+static void warm_up(const struct sweep *s, unsigned counts[OS_CALL_COUNT]) {
     injection.sweep = s;
     void *world = s->open();
-    int r = s->operate(world);
+    arm(s, &(struct sweep_fault){.n = 0});
+    int r = operate(s, world);
+    (void)disarm();
     CHECK_MSG(r >= 0, "%s: %s without a fault", s->name, strerrorname_np(-r));
+    for (int i = 0; i < OS_CALL_COUNT; i++)
+        counts[i] = atomic_load(&injection.seen[i]);
     s->close(world);
 }
 
-static unsigned sweep_once_each(const struct sweep *s, unsigned *faults) {
-    struct sweep_fault fault;
-    unsigned n = 1, index = 0;
-    while (n < N_LIMIT && run_once(s, n, index, false, &fault)) {
-        ++*faults;
-        index++;
-        injection.sweep = s;
-        if (error_at(fault.call, index) == 0) {
-            index = 0;
-            n++;
-        }
+/* The nth call of a kind with every errno: the faults that were reached. Other threads may do with
+ * fewer calls now and then. */
+static unsigned sweep_call(const struct sweep *s, enum os_call call, unsigned n) {
+    unsigned faults = 0;
+    for (const int *e = sweep_errnos(call); *e; e++)
+        if (may_fail(s, call, -*e))
+            faults += run_once(s, &(struct sweep_fault){.call = call, .error = -*e, .n = n});
+    return faults;
+}
+
+static unsigned sweep_kind(const struct sweep *s, enum os_call call, unsigned count,
+                           unsigned *faults) {
+    unsigned n = 1, calls = 0;
+    for (unsigned made; n < N_LIMIT && ((made = sweep_call(s, call, n)) > 0 || n <= count); n++) {
+        *faults += made;
+        calls += made > 0;
     }
-    return n - 1;
+    return calls;
 }
 
 static unsigned sweep_for_ever(const struct sweep *s, unsigned *faults) {
-    struct sweep_fault fault;
-    unsigned n = 1;
-    for (; n < N_LIMIT && run_once(s, n, 0, true, &fault); n++)
+    struct sweep_fault fault = {.call = OS_ALLOC, .error = -ENOMEM, .n = 1, .for_ever = true};
+    if (s->once_only || !may_fail(s, OS_ALLOC, -ENOMEM))
+        return 0;
+    for (; fault.n < N_LIMIT && run_once(s, &fault); fault.n++)
         ++*faults;
-    return n - 1;
+    return fault.n - 1;
 }
 
 void sweep_run(const struct sweep *s) {
-    unsigned faults = 0;
-    warm_up(s);
-    unsigned calls = sweep_once_each(s, &faults);
-    unsigned allocations = s->once_only ? 0 : sweep_for_ever(s, &faults);
+    unsigned counts[OS_CALL_COUNT], calls = 0, faults = 0;
+    warm_up(s, counts);
+    for (int call = 0; call < OS_CALL_COUNT; call++)
+        if (counts[call] > 0)
+            calls += sweep_kind(s, (enum os_call)call, counts[call], &faults);
+    unsigned allocations = sweep_for_ever(s, &faults);
     CHECK_MSG(calls >= s->least && calls < N_LIMIT, "%s: %u calls could fail, expected %u or more",
               s->name, calls, s->least);
     printf("%s: %u calls, %u of them allocations; %u faults\n", s->name, calls, allocations,

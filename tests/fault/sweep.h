@@ -1,6 +1,6 @@
 /* The fault sweep: an operation is made again and again, and each time another one of the calls that
- * it makes fails: the 1st, the 2nd, ... with each errno of the call's man page, until a run comes
- * to its end without one. Allocations fail once, and then all of them from the Nth on.
+ * it makes fails: of each kind of call the 1st, the 2nd, ... with each errno of its man page, until
+ * a run comes to its end without one. Allocations fail once, and then all of them from the Nth on.
  *
  * After every failure the answer is exactly that -errno, or what is documented instead; nothing has
  * changed: open files, blocked signals, live allocations, and what the sweep's snapshot looks at;
@@ -14,17 +14,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct weft_selector;
+
 enum sweep_scope {
     SWEEP_CALLER,  /* calls of the thread that operates */
     SWEEP_MARKED,  /* those of any thread between sweep_mark() and sweep_unmark() */
+    SWEEP_WORKERS, /* those of all workers' threads */
     SWEEP_EVERYONE /* those of all threads */
 };
 
 /* What was made to fail. */
 struct sweep_fault {
     enum os_call call;
-    int error; /* -errno */
-    unsigned n;
+    int error;  /* -errno */
+    unsigned n; /* of this kind of call */
     bool for_ever;
 };
 
@@ -37,10 +40,12 @@ struct sweep {
     enum sweep_scope scope;
     unsigned least;      /* calls that can fail in one run, so that a sweep of nothing is noticed */
     void *(*open)(void); /* the world; fails the test if it cannot */
-    int (*operate)(void *world); /* >= 0, or -errno; with SWEEP_EVERYONE back when all is quiet */
+    int (*operate)(void *world); /* >= 0, or -errno; back when all is quiet */
     void (*close)(void *world);
 
     /* All optional. */
+    /* Runs fn(arg) on the thread that is to operate, and is back after it. */
+    void (*on_thread)(void *world, void (*fn)(void *arg), void *arg);
     bool (*may_fail)(enum os_call call, int error); /* false: not this one, as it cannot be */
     /* Is it the documented answer? By default r == fault->error. */
     bool (*is_answer)(void *world, const struct sweep_fault *fault, int r);
@@ -49,6 +54,7 @@ struct sweep {
     int (*kernel)(enum os_call call); /* what is refused all the time, as -errno; 0: it is not */
     bool keeps_memory; /* a failed operation may leave memory that the world's close frees */
     bool once_only;    /* no allocations that fail for ever: somebody waits until there is memory */
+    bool repeats;      /* what succeeded leaves no trace either, and may be done again */
 };
 
 /* Fails the test at the first thing that is wrong, and says which fault led to it. */
@@ -61,14 +67,13 @@ const int *sweep_errnos(enum os_call call);
 void sweep_mark(void);
 void sweep_unmark(void);
 
-/* By hand: from now on the nth call (from 1) that can fail does, with the index-th errno of its
- * list; disarmed, it tells what was injected: false if nothing was. */
-void sweep_arm(const struct sweep *sweep, unsigned n, unsigned index, bool for_ever);
-bool sweep_disarm(struct sweep_fault *ret_fault);
-
 /* --- oracles --------------------------------------------------------------------------------- */
 
 /* Open fds as text, one "number: what it is" each; so a difference can be printed. */
 size_t sweep_fds(char *buffer, size_t size);
+
+/* NULL, or what differs between the selector's table and the kernel's view of its epoll sets. While
+ * nobody changes it. */
+const char *sweep_selector_differs(struct weft_selector *s);
 
 #endif
