@@ -166,10 +166,10 @@ static void check_same(const struct sweep *s, void *world, struct state *then, b
                        const char *when) {
     const char *difference = state_settles(then, &after, s, world, keeps_memory);
     CHECK_MSG(!difference,
-              "%s: %s: %s differ\nbefore: %" PRId64 " allocations, fds\n%s\nafter: %" PRId64
-              " allocations, fds\n%s",
-              s->name, when, difference, then->allocations, then->fds, after.allocations,
-              after.fds);
+              "%s: %s: %s differ\nbefore: %" PRId64 " allocations, fds\n%s%s\nafter: %" PRId64
+              " allocations, fds\n%s%s",
+              s->name, when, difference, then->allocations, then->fds, then->more,
+              after.allocations, after.fds, after.more);
 }
 
 struct attempt {

@@ -49,7 +49,7 @@ struct sweep {
     bool (*may_fail)(enum os_call call, int error); /* false: not this one, as it cannot be */
     /* Is it the documented answer? By default r == fault->error. */
     bool (*is_answer)(void *world, const struct sweep_fault *fault, int r);
-    /* What else a failure must leave as it was: the bytes written, at most `size`. */
+    /* What else a failure must leave as it was, as text: the bytes written, less than `size`. */
     size_t (*snapshot)(void *world, void *buffer, size_t size);
     int (*kernel)(enum os_call call); /* what is refused all the time, as -errno; 0: it is not */
     bool keeps_memory; /* a failed operation may leave memory that the world's close frees */
