@@ -5,6 +5,7 @@
  *     e  an echo                     r  BIG bytes that are lent
  *     h  an echo, sent in halves     f  BIG bytes of a file
  *     b  BIG bytes                   m  an echo by the next worker, after a move
+ *     s  SMALL bytes
  *     c  an echo, then the server closes; ends a script, which else ends with the client's
  *        half-close, to which the server says good-bye */
 #ifndef WEFT_TESTS_FAULT_NET_WORLD_H
@@ -14,7 +15,7 @@
 #include "net_fixture.h"
 #include "sweep.h"
 
-enum { MESSAGE = 16, BIG = 300000 };
+enum { MESSAGE = 16, BIG = 300000, SMALL = 3000 };
 
 extern struct net world;
 extern const weft_protocol world_protocol;
