@@ -33,7 +33,11 @@ static bool is_answer(void *unused, const struct sweep_fault *f, int r) {
     case OS_SENDFILE: return r == answer_of_transfer(f->error);
     /* A connection that cannot become a stream is reset, and one that cannot be watched any more
      * ends; to leave the set always succeeds. */
-    case OS_EPOLL_CTL: return r == LIFE_REFUSED || r == f->error || r == 0;
+    case OS_EPOLL_CTL:
+        /* What is there and cannot be replaced: kernel_add(). */
+        if (f->error == -EEXIST && r == -ENOENT)
+            return true;
+        return r == LIFE_REFUSED || r == f->error || r == 0;
     /* A write that finds no memory is refused, which ends a stream without on_drain; a move that
      * does is one that the server gives up on. */
     case OS_ALLOC:
