@@ -24,6 +24,7 @@ extern const weft_protocol world_protocol;
 void *world_open(unsigned workers);
 void world_close(void *unused);
 void world_neighbour_lives(void);
+void world_echoes(int fd); /* a client's */
 
 /* Counts of workers, listener and streams; and each selector as the kernel sees it. */
 size_t world_snapshot(void *unused, void *buffer, size_t size);

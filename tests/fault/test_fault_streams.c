@@ -29,9 +29,12 @@ static size_t pair_data(weft_stream *s, const uint8_t *data, size_t len) {
     return len;
 }
 
-/* With on_drain a write that was refused does not end the stream. */
-static const weft_protocol pair_protocol = {
-    .on_data = pair_data, .on_drain = pair_drained, .on_close = pair_closed};
+/* With on_drain a write that was refused does not end the stream; with these limits it comes in
+ * the next iteration. */
+static const weft_protocol pair_protocol = {.on_data = pair_data,
+                                            .on_drain = pair_drained,
+                                            .on_close = pair_closed,
+                                            .high_water = SIZE_MAX};
 
 /* Adopted, and its interest settled. */
 static void *open_pair(void) {
@@ -168,15 +171,13 @@ static int change(void *unused) {
     return weft_stream_shutdown(stream);
 }
 
-/* Before it is made again, on_drain must have come: a write was refused. */
+/* Before it is made again, on_drain must have come, if a write was refused. An id of zero is all
+ * that tells of any failure to make one. */
 static bool drains(void *unused, const struct sweep_fault *f, int r) {
     (void)unused;
-    if (r == f->error && !(f->call == OS_EPOLL_CTL))
-        for (unsigned turns = 0; turns < 5; turns++)
-            rt_turns(net_worker_at(&world, 0), 1);
-    /* By an id of zero: there was no memory for one. EAGAIN is waiting; the rest has its errno. */
-    return r == f->error || (f->error == -EAGAIN && r == 0) ||
-           (f->error == -ENOMEM && r == -ENOENT);
+    rt_turns(net_worker_at(&world, 0), 4);
+    bool no_id = f->call == OS_MMAP || f->call == OS_ALLOC;
+    return r == f->error || (no_id && (r == -ENOMEM || r == -ENOENT));
 }
 
 #define CALL(name_, open_, operate_, least_)                                                       \
