@@ -71,7 +71,8 @@ static void accept_one(struct acceptor *a) {
         connection_place(l, a->worker, fd);
         return;
     }
-    listener_stream_gone(l);
+    if (!MUTANT("fault-net-place-kept"))
+        listener_stream_gone(l);
     if ((!concerns_one_connection(fd) || MUTANT("net-accept-error-pauses")) &&
         !atom_load(&l->closed, acquire))
         pause_accepting(a, fd);

@@ -49,7 +49,7 @@ int weft_connect(weft_worker *w, const char *address, const weft_protocol *proto
     r = stream_create(net_of(w), fd, protocol, arg, NULL, flags, &s);
     if (r < 0) {
         os_close(fd);
-        return r;
+        return MUTANT("fault-net-any-is-enomem") ? -ENOMEM : r;
     }
     atom_add(&net_of(w)->assigned, 1, relaxed);
     if (flags == 0)

@@ -167,7 +167,8 @@ static int socket_listening(const struct address *a, const weft_listen_options *
     if (r == 0)
         r = bind_and_listen(fd, a, o, ret_path);
     if (r < 0) {
-        os_close(fd);
+        if (!MUTANT("fault-net-fd-leaked"))
+            os_close(fd);
         return r;
     }
     return fd;

@@ -43,6 +43,8 @@ void output_grown(weft_stream *s) {
 }
 
 static void send_failed(weft_stream *s, int error) {
+    if (MUTANT("fault-net-error-swallowed"))
+        return;
     /* A peer that is gone while we linger took what it wanted. */
     stream_end(s, s->flags & STREAM_LINGER ? 0 : error);
 }

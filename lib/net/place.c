@@ -31,7 +31,8 @@ struct handover {
 
 static void refuse_connection(weft_listener *l, struct net_worker *net, int fd) {
     socket_close_with_reset(fd);
-    atom_sub(&net->assigned, 1, relaxed);
+    if (!MUTANT("fault-net-still-assigned"))
+        atom_sub(&net->assigned, 1, relaxed);
     listener_stream_gone(l);
 }
 

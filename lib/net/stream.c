@@ -465,7 +465,7 @@ int weft_adopt(weft_worker *w, int fd, const weft_protocol *protocol, void *arg,
     weft_stream *s = NULL;
     r = stream_create(net, fd, protocol, arg, NULL, 0, &s);
     if (r < 0) {
-        if (was_blocking)
+        if (was_blocking && !MUTANT("fault-net-not-undone"))
             (void)os_clear_nonblocking(fd);
         return r;
     }
