@@ -29,7 +29,7 @@ static void *open_full(void) {
 static void close_directory(void *unused) {
     (void)unused;
     weft_directory_destroy(directory);
-    for (int turn = 0; turn < 10000 && seam_live_allocations() != allocations; turn++)
+    for (int turn = 0; turn < 100000 && seam_live_allocations() != allocations; turn++)
         usleep(200);
 }
 
