@@ -140,16 +140,13 @@ int entry_attach(struct weft_selector *s, int fd, const struct attachment *a,
     return MUTANT("selector-key-kept-on-error") ? r : 0;
 }
 
-/* Takes fd out of the kernel's set and then out of the table. What a worker gives up is freed
- * thereafter, so there the entry goes whatever the kernel says; what it reports nevertheless is an
- * orphan's. */
+/* Takes fd out of the kernel's set and then out of the table. */
 int entry_detach(struct weft_selector *s, int fd, struct selector_entry *e) {
     uint64_t meta = atom_load(&e->meta, relaxed);
     int r = -EBADF;
     if (meta & (META_ACTIVE | META_PARKED)) {
         r = os_epoll_ctl(set_of(s, meta), EPOLL_CTL_DEL, fd, 0, 0);
-        bool goes = kernel_says_gone(r) || (s->is_private && !MUTANT("fault-net-entry-kept"));
-        if (r < 0 && (!goes || MUTANT("selector-gone-refused")))
+        if (r < 0 && (!kernel_says_gone(r) || MUTANT("selector-gone-refused")))
             return r;
         s->suspicions += r < 0 && (meta & META_ACTIVE);
     }
@@ -159,6 +156,7 @@ int entry_detach(struct weft_selector *s, int fd, struct selector_entry *e) {
     return 0;
 }
 
+/* What a worker gives up is freed thereafter, so the entry goes whatever the kernel says. */
 void entry_drop(struct weft_selector *s, int fd, struct selector_entry *e) {
     if (entry_detach(s, fd, e) == 0 || MUTANT("fault-unregister-refused"))
         return;

@@ -171,7 +171,7 @@ static void make_big(void) {
     CHECK_EQ(write(big_file, big, BIG), BIG);
 }
 
-void *world_open(unsigned workers) {
+void *net_world_open(unsigned workers) {
     make_big();
     world = net_start(workers, &world_protocol);
     neighbour = net_dial(&world);
@@ -187,7 +187,7 @@ void world_neighbour_lives(void) {
     world_echoes(neighbour);
 }
 
-void world_close(void *unused) {
+void net_world_close(void *unused) {
     (void)unused;
     net_end_output(neighbour);
     CHECK_EQ(get(neighbour, good_bye, MESSAGE), 0);
@@ -196,7 +196,7 @@ void world_close(void *unused) {
     net_end(&world);
 }
 
-void world_on_worker(void *unused, void (*fn)(void *arg), void *arg) {
+void net_world_on_worker(void *unused, void (*fn)(void *arg), void *arg) {
     (void)unused;
     rt_call(net_worker_at(&world, 0), fn, arg);
 }

@@ -21,8 +21,8 @@ extern struct net world;
 extern const weft_protocol world_protocol;
 
 /* One per test; workers with a listener on 127.0.0.1:0, and the neighbour on one of them. */
-void *world_open(unsigned workers);
-void world_close(void *unused);
+void *net_world_open(unsigned workers);
+void net_world_close(void *unused);
 void world_neighbour_lives(void);
 void world_echoes(int fd); /* a client's */
 
@@ -30,7 +30,7 @@ void world_echoes(int fd); /* a client's */
 size_t world_snapshot(void *unused, void *buffer, size_t size);
 
 /* Runs fn(arg) on worker 0: struct sweep.on_thread. */
-void world_on_worker(void *unused, void (*fn)(void *arg), void *arg);
+void net_world_on_worker(void *unused, void (*fn)(void *arg), void *arg);
 
 /* 0: every byte came, and every stream closed with 0; LIFE_REFUSED: the connection was reset before
  * it was a stream; else what on_close got. Back when no stream is left. */

@@ -3,7 +3,7 @@
 #ifndef WEFT_TESTS_FAULT_SELECTOR_SCENE_H
 #define WEFT_TESTS_FAULT_SELECTOR_SCENE_H
 
-#include "../unit/test_selector.h"
+#include "test_selector.h"
 #include "selector_oracle.h"
 
 struct scene {

@@ -56,7 +56,7 @@ __attribute__((constructor)) static void inject_always(void) {
     seam_call_fn = inject;
 }
 
-static void arm(const struct sweep *sweep, const struct sweep_fault *fault) {
+void sweep_arm(const struct sweep *sweep, const struct sweep_fault *fault) {
     atomic_store(&injection.sweep, sweep);
     atomic_store(&injection.call, fault->call);
     atomic_store(&injection.n, fault->n);
@@ -68,8 +68,7 @@ static void arm(const struct sweep *sweep, const struct sweep_fault *fault) {
     atomic_store(&injection.armed, true);
 }
 
-/* Was it injected? */
-static bool disarm(void) {
+bool sweep_disarm(void) {
     atomic_store(&injection.armed, false);
     return atomic_load(&injection.fired);
 }
@@ -215,9 +214,9 @@ static bool run_once(const struct sweep *s, const struct sweep_fault *fault) {
     state_take(&before_open, s, NULL);
     void *world = s->open();
     state_take(&before, s, world);
-    arm(s, fault);
+    sweep_arm(s, fault);
     int r = operate(s, world);
-    bool injected = disarm();
+    bool injected = sweep_disarm();
     if (injected)
         check_faulted(s, world, fault, r);
     else
@@ -232,9 +231,9 @@ static bool run_once(const struct sweep *s, const struct sweep_fault *fault) {
 static void warm_up(const struct sweep *s, unsigned counts[OS_CALL_COUNT]) {
     injection.sweep = s;
     void *world = s->open();
-    arm(s, &(struct sweep_fault){.n = 0});
+    sweep_arm(s, &(struct sweep_fault){.n = 0});
     int r = operate(s, world);
-    (void)disarm();
+    (void)sweep_disarm();
     CHECK_MSG(r >= 0, "%s: %s without a fault", s->name, strerrorname_np(-r));
     for (int i = 0; i < OS_CALL_COUNT; i++)
         counts[i] = atomic_load(&injection.seen[i]);

@@ -63,6 +63,11 @@ void sweep_run(const struct sweep *sweep);
 /* 0-terminated, positive. */
 const int *sweep_errnos(enum os_call call);
 
+/* By hand: from now on the nth call of that kind fails (n 0: none does, all are counted); disarmed, it
+ * tells whether that came to pass. */
+void sweep_arm(const struct sweep *sweep, const struct sweep_fault *fault);
+bool sweep_disarm(void);
+
 /* For SWEEP_MARKED: what the calling thread does from here on is swept. */
 void sweep_mark(void);
 void sweep_unmark(void);

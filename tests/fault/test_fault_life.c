@@ -4,11 +4,11 @@
 #include "net_world.h"
 
 static void *open_one(void) {
-    return world_open(1);
+    return net_world_open(1);
 }
 
 static void *open_two(void) {
-    return world_open(2);
+    return net_world_open(2);
 }
 
 /* What the stream's own calls on its socket answer; the rest is in is_answer(). */
@@ -71,7 +71,7 @@ static bool may_fail(enum os_call call, int error) {
                                            .least = least_,                                        \
                                            .open = open_##workers_,                                \
                                            .operate = name_##_life,                                \
-                                           .close = world_close,                                   \
+                                           .close = net_world_close,                               \
                                            .may_fail = may_fail,                                   \
                                            .is_answer = is_answer,                                 \
                                            .snapshot = world_snapshot,                             \

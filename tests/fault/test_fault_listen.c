@@ -12,7 +12,7 @@ static char path[64];
 
 static void *open_world(void) {
     listener = NULL;
-    return world_open(2);
+    return net_world_open(2);
 }
 
 static void close_listening(void *unused) {
@@ -22,7 +22,7 @@ static void close_listening(void *unused) {
         world_echoes(fd);
         close(fd);
     }
-    world_close(unused);
+    net_world_close(unused);
     CHECK(access(path, F_OK) != 0); /* a path that was bound is gone */
 }
 
@@ -202,7 +202,7 @@ static void sweep_close(const char *name, const char *where) {
                                 .least = 3,
                                 .open = open_listening,
                                 .operate = close_it,
-                                .close = world_close,
+                                .close = net_world_close,
                                 .is_answer = closes};
     address = where;
     options = NULL;
@@ -272,7 +272,7 @@ static void await_connections(void) {
 static void close_connecting(void *unused) {
     await_connections();
     CHECK_EQ(atomic_load(&connection_error), 0);
-    world_close(unused);
+    net_world_close(unused);
 }
 
 /* TCP_NODELAY is a matter of speed; a connect() that is under way is no failure. */
@@ -289,7 +289,7 @@ static void sweep_connect(const char *name, const char *to) {
                                 .open = open_connecting,
                                 .operate = connect_there,
                                 .close = close_connecting,
-                                .on_thread = world_on_worker,
+                                .on_thread = net_world_on_worker,
                                 .is_answer = connects,
                                 .snapshot = world_snapshot,
                                 .keeps_memory = true};
@@ -316,7 +316,7 @@ static int connect_and_live(void *unused) {
     int r = 0;
     (void)unused;
     atomic_store(&connection_error, 0);
-    world_on_worker(NULL, connect_call, &r);
+    net_world_on_worker(NULL, connect_call, &r);
     await_connections();
     return r < 0 ? r : atomic_load(&connection_error);
 }
@@ -341,7 +341,7 @@ WTEST(fault_connect, whole_life) {
                                        .least = 12,
                                        .open = open_connecting,
                                        .operate = connect_and_live,
-                                       .close = world_close,
+                                       .close = net_world_close,
                                        .is_answer = lives_or_tells,
                                        .may_fail = connect_may_fail,
                                        .snapshot = world_snapshot,
@@ -382,7 +382,7 @@ static void close_adopting(void *unused) {
         close(ends[1]);
     close(ends[0]);
     net_await_open(&world, 1);
-    world_close(unused);
+    net_world_close(unused);
 }
 
 WTEST(fault_connect, adopt) {
@@ -392,7 +392,7 @@ WTEST(fault_connect, adopt) {
                                        .open = open_adopting,
                                        .operate = adopt,
                                        .close = close_adopting,
-                                       .on_thread = world_on_worker,
+                                       .on_thread = net_world_on_worker,
                                        .is_answer = adopts,
                                        .snapshot = world_snapshot,
                                        .keeps_memory = true};

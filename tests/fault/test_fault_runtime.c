@@ -6,6 +6,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -245,41 +246,40 @@ static int create_in_forked_child(void) {
     return -WEXITSTATUS(status);
 }
 
-/* In a process that has not used weft yet. 0: no call was left to fail; 1: as it should be. */
-static int first_use(const struct sweep *sweep, unsigned n, unsigned index) {
-    struct sweep_fault fault;
+/* In a process that has not used weft yet; whether all is as it should be. */
+static bool first_use(const struct sweep *sweep, const struct sweep_fault *fault) {
     weft_event *ev = NULL;
     log_keep();
-    sweep_arm(sweep, n, index, false);
+    sweep_arm(sweep, fault);
     int r = weft_event_create(&ev);
-    if (!sweep_disarm(&fault))
-        return r == 0 && create_in_forked_child() == -EPERM ? 0 : 2;
-    bool is_about_fork = fault.call == OS_MMAP || fault.call == OS_MADVISE;
+    if (!sweep_disarm())
+        return fault->n == 0 && r == 0 && create_in_forked_child() == -EPERM;
+    bool is_about_fork = fault->call == OS_MMAP || fault->call == OS_MADVISE;
     if (!is_about_fork)
-        return r == fault.error ? 1 : 2;
+        return r == fault->error;
     bool is_told = log_count("calls in a forked child are not refused") == 1;
-    return r == 0 && is_told && create_in_forked_child() == 0 ? 1 : 2;
+    return r == 0 && is_told && create_in_forked_child() == 0;
+}
+
+static void check_first_use(const struct sweep_fault *fault) {
+    static const struct sweep sweep = {.name = "first use", .scope = SWEEP_EVERYONE};
+    int status = 0;
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(first_use(&sweep, fault) ? 0 : 1);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s fails with %s",
+              seam_call_name(fault->call), strerrorname_np(-fault->error));
 }
 
 /* Without MADV_WIPEONFORK weft works; only a forked child is not told that it must not. */
 WTEST(fault_runtime, fork_check) {
-    static const struct sweep sweep = {.name = "first use"};
-    unsigned faults = 0, n = 1, index = 0;
-    for (;; faults++, index++) {
-        int status = 0;
-        fflush(stdout);
-        pid_t pid = fork();
-        if (pid == 0)
-            _exit(first_use(&sweep, n, index));
-        CHECK_EQ(waitpid(pid, &status, 0), pid);
-        CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) <= 1, "call %u, errno %u", n, index);
-        if (WEXITSTATUS(status) == 0)
-            break;
-        static const enum os_call calls[] = {OS_MMAP, OS_MADVISE, OS_ALLOC, OS_EVENTFD};
-        const int *errnos = sweep_errnos(calls[n - 1]);
-        if (errnos[index + 1] == 0)
-            n++, index = (unsigned)-1;
-    }
-    CHECK_EQ(n, 5);
-    printf("first use: %u calls; %u faults\n", n - 1, faults);
+    static const enum os_call calls[] = {OS_MMAP, OS_MADVISE, OS_ALLOC, OS_EVENTFD};
+    unsigned faults = 0;
+    check_first_use(&(struct sweep_fault){.n = 0});
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
+        for (const int *e = sweep_errnos(calls[i]); *e; e++, faults++)
+            check_first_use(&(struct sweep_fault){.call = calls[i], .error = -*e, .n = 1});
+    printf("first use: 4 calls; %u faults\n", faults);
 }

@@ -15,7 +15,7 @@ static uint64_t draw(uint64_t limit) {
 static void lives(uint64_t seed) {
     static const char *const scripts[] = {"hbe", "rc", "fe", "mhm", "brf"};
     char then[2048] = "", now[2048] = "";
-    world_open(2);
+    net_world_open(2);
     (void)world_snapshot(NULL, then, sizeof then - 1);
     for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
         int r = life(scripts[i]);
@@ -25,7 +25,7 @@ static void lives(uint64_t seed) {
     for (int turn = 0; turn < 1000 && strcmp(now, then) != 0; turn++)
         (void)world_snapshot(NULL, memset(now, 0, sizeof now), sizeof now - 1);
     CHECK_STR(now, then);
-    world_close(NULL);
+    net_world_close(NULL);
 }
 
 /* --- lengths --------------------------------------------------------------------------------- */
@@ -44,11 +44,11 @@ static size_t one_byte(enum os_call call, size_t length) {
 
 WTEST(fault_storms, single_bytes) {
     seam_length_fn = one_byte;
-    world_open(2);
+    net_world_open(2);
     CHECK_EQ(life("hehm"), 0);
     CHECK_EQ(life("ec"), 0);
     CHECK_EQ(life("s"), 0);
-    world_close(NULL);
+    net_world_close(NULL);
 }
 
 WTEST(fault_storms, few_bytes) {

@@ -39,7 +39,7 @@ static const weft_protocol pair_protocol = {.on_data = pair_data,
 /* Adopted, and its interest settled. */
 static void *open_pair(void) {
     int fds[2];
-    world_open(2);
+    net_world_open(2);
     net_pair(fds);
     net_fill(bytes, sizeof bytes, 0);
     peer = fds[0];
@@ -61,7 +61,7 @@ static void *open_blocked(void) {
     const int small = 4096;
     (void)open_pair();
     CHECK_EQ(setsockopt(weft_stream_fd(stream), SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
-    world_on_worker(NULL, fill_up, NULL);
+    net_world_on_worker(NULL, fill_up, NULL);
     rt_turns(net_worker_at(&world, 0), 3);
     return &world;
 }
@@ -82,7 +82,7 @@ static void close_pair(void *unused) {
     net_await_open(&world, 1);
     CHECK_EQ(atomic_load(&closed), 1);
     CHECK_EQ(atomic_load(&given_back), atomic_load(&lent));
-    world_close(unused);
+    net_world_close(unused);
 }
 
 /* --- the calls ------------------------------------------------------------------------------- */
@@ -189,7 +189,7 @@ static bool drains(void *unused, const struct sweep_fault *f, int r) {
                                            .open = open_,                                          \
                                            .operate = operate_,                                    \
                                            .close = close_pair,                                    \
-                                           .on_thread = world_on_worker,                           \
+                                           .on_thread = net_world_on_worker,                       \
                                            .is_answer = drains,                                    \
                                            .may_fail = memory_fails,                               \
                                            .snapshot = world_snapshot,                             \

@@ -325,13 +325,11 @@ static void close_nothing(void *world) {
     (void)world;
 }
 
-static int retire_with_failing_mask(unsigned n, unsigned index) {
-    static const struct sweep sweep = {.name = "retire"};
-    struct sweep_fault fault;
-    sweep_arm(&sweep, n, index, false);
+static int retire_with_failing_mask(unsigned n, int error) {
+    static const struct sweep sweep = {.name = "retire", .scope = SWEEP_EVERYONE};
+    sweep_arm(&sweep, &(struct sweep_fault){.call = OS_SIGMASK, .error = error, .n = n});
     int r = retire(NULL);
-    CHECK(sweep_disarm(&fault));
-    CHECK_EQ(fault.call, OS_SIGMASK);
+    CHECK(sweep_disarm());
     return r;
 }
 
@@ -348,9 +346,9 @@ WTEST(fault_worker, retire) {
     CHECK_EQ(weft_event_create(&ev), 0); /* what is made once by every constructor */
     weft_event_destroy(ev);
     pthread_sigmask(SIG_SETMASK, NULL, &before);
-    for (unsigned i = 0; i < 2; i++)
-        CHECK_EQ(retire_with_failing_mask(1, i), -ENOMEM);
-    CHECK_EQ(retire_with_failing_mask(2, 0), 0);
+    for (const int *e = sweep_errnos(OS_SIGMASK); *e; e++)
+        CHECK_EQ(retire_with_failing_mask(1, -*e), -ENOMEM);
+    CHECK_EQ(retire_with_failing_mask(2, -EINVAL), 0);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     sweep_run(&sweep);
 }
