@@ -848,7 +848,9 @@ def main():
     for name in "http", "chat", "kv":
         importlib.import_module("examples_" + name)
     wanted = sys.argv[2:]
-    tests = [function for function in TESTS if not wanted or function.__name__ in wanted]
+    # valgrind cannot follow weft_spawn(), of which supervise is made.
+    able = [test for test in TESTS if not WRAPPER or "supervise" not in test.__name__]
+    tests = [function for function in able if not wanted or function.__name__ in wanted]
     failed = 0
     for function in tests:
         try:

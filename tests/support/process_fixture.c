@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -157,8 +156,7 @@ void watched_begin(struct watched *c, weft_worker *w, pid_t pid) {
 }
 
 void skip_where_spawn_is_impossible(void) {
-    const char *preloaded = getenv("LD_PRELOAD");
-    if (preloaded && strstr(preloaded, "vgpreload"))
+    if (wtest_under_valgrind())
         wtest_skip("valgrind cannot follow weft_spawn()");
 }
 

@@ -1,8 +1,7 @@
 /* The plain runner: every test in a forked child, one after the other or some at a time.
  *
- *   unit-plain [--list] [--no-fork] [--jobs=N] [--pids] [suite/name ...]
+ *   unit-plain [--list] [--no-fork] [--jobs=N] [suite/name ...]     a filter may end in '*'
  *
- * A filter may end in '*'; --pids shows the process of each test, for who reads valgrind's logs.
  * Exit status 0 when all passed and at least one ran. */
 #include "wtest.h"
 
@@ -56,20 +55,16 @@ static bool is_chosen(const struct wtest_case *test, int count, char **filters) 
 }
 
 static int passed, failed, skipped;
-static bool shows_pids;
 
-static void tell(const struct wtest_case *test, int status, pid_t pid) {
+static void tell(const struct wtest_case *test, int status) {
     passed += status == 0;
     skipped += status == EXIT_SKIPPED;
     failed += status != 0 && status != EXIT_SKIPPED;
-    printf("%s %s/%s",
+    printf("%s %s/%s\n",
            status == 0              ? "ok  "
            : status == EXIT_SKIPPED ? "skip"
                                     : "FAIL",
            test->suite, test->name);
-    if (shows_pids)
-        printf(" %d", (int)pid);
-    putchar('\n');
     fflush(stdout);
 }
 
@@ -91,7 +86,7 @@ static void begin_in_child(const struct wtest_case *test) {
         exit(0); /* not _exit: the leak checker runs here */
     }
     if (pid < 0) {
-        tell(test, EXIT_FAILED, pid);
+        tell(test, EXIT_FAILED);
         return;
     }
     running[running_count].pid = pid;
@@ -108,7 +103,7 @@ static void await_one(void) {
     if (!WIFEXITED(status))
         printf("  ended by %s\n",
                WTERMSIG(status) == SIGALRM ? "timeout" : strsignal(WTERMSIG(status)));
-    tell(running[i].test, WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED, pid);
+    tell(running[i].test, WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED);
     running[i] = running[--running_count];
 }
 
@@ -123,7 +118,7 @@ static void run_all(int jobs, int filter_count, char **filters) {
             continue;
         if (jobs == 0) {
             t->fn();
-            tell(t, 0, getpid());
+            tell(t, 0);
             continue;
         }
         begin_in_child(t);
@@ -145,8 +140,6 @@ int main(int argc, char **argv) {
             jobs = 0;
         if (strncmp(argv[first], "--jobs=", 7) == 0)
             jobs = atoi(argv[first] + 7);
-        if (strcmp(argv[first], "--pids") == 0)
-            shows_pids = true;
     }
     run_all(jobs < JOBS_MAX ? jobs : JOBS_MAX, argc - first, argv + first);
     printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);

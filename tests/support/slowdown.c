@@ -3,6 +3,7 @@
 #include "base/sanitizer.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* valgrind runs set WTEST_SLOWDOWN; sanitizer and coverage builds know it themselves. */
 unsigned wtest_slowdown(void) {
@@ -16,4 +17,9 @@ unsigned wtest_slowdown(void) {
 #else
     return 1;
 #endif
+}
+
+bool wtest_under_valgrind(void) {
+    const char *preloaded = getenv("LD_PRELOAD");
+    return preloaded && strstr(preloaded, "vgpreload");
 }

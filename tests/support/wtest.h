@@ -77,5 +77,6 @@ _Noreturn void wtest_skip(const char *reason);
 
 /* Sanitizers and valgrind slow everything down: loops of the long tests are divided by this. */
 unsigned wtest_slowdown(void);
+bool wtest_under_valgrind(void);
 
 #endif
