@@ -6,8 +6,7 @@ if(NOT WEFT_HARDENING)
 endif()
 include(CheckCCompilerFlag)
 # The last, for x86 alone, marks the objects as fit for shadow stacks, which takes no instruction. Its
-# other half, IBT, Linux has for the kernel only, and the landing pads cost 4 of the 119 instructions
-# of a request.
+# other half, IBT, Linux has for the kernel only, and landing pads are instructions on every request.
 foreach(flag IN ITEMS -fstack-protector-strong -fstack-clash-protection -fcf-protection=return)
     string(MAKE_C_IDENTIFIER "WEFT_HAS${flag}" has)
     check_c_compiler_flag(${flag} ${has})
