@@ -36,14 +36,38 @@ void rcu_thread_leave(void) {
     urcu_memb_unregister_thread();
 }
 
+static void *probe_run(void *arg) {
+    _Atomic uint32_t *ran = arg;
+    atom_store(ran, 1, release);
+    os_futex_wake(ran, 1);
+    return NULL;
+}
+
+/* liburcu ends the process where it cannot make its thread. Whether there is one to be had is asked
+ * just before, by making one, so that having none is an answer here. */
+static bool can_make_thread(void) {
+    static _Atomic uint32_t
+        ran; /* of the process: the thread may still wake it when we have gone */
+    pthread_t thread;
+    atom_store(&ran, 0, relaxed);
+    if (os_thread_create(&thread, probe_run, &ran) < 0)
+        return MUTANT("fault-reclaimer-unasked");
+    while (atom_load(&ran, acquire) == 0)
+        (void)os_futex_wait(&ran, 0);
+    pthread_detach(thread);
+    return true;
+}
+
 static struct call_rcu_data *reclaimer_create(void) {
     sigset_t all, old;
+    struct call_rcu_data *created = NULL;
     signal_mask_of_own_threads(&all);
     if (os_sigmask(SIG_SETMASK, &all, &old) < 0)
         return NULL;
     if (MUTANT("reclaimer-takes-signals"))
         (void)os_sigmask(SIG_SETMASK, &old, NULL);
-    struct call_rcu_data *created = urcu_memb_create_call_rcu_data(0, -1);
+    if (can_make_thread())
+        created = urcu_memb_create_call_rcu_data(0, -1);
     (void)os_sigmask(SIG_SETMASK, &old, NULL);
     return created;
 }

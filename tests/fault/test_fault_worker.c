@@ -325,16 +325,16 @@ static void close_nothing(void *world) {
     (void)world;
 }
 
-static int retire_with_failing_mask(unsigned n, int error) {
+static int retire_with_failing(enum os_call call, unsigned n, int error) {
     static const struct sweep sweep = {.name = "retire", .scope = SWEEP_EVERYONE};
-    sweep_arm(&sweep, &(struct sweep_fault){.call = OS_SIGMASK, .error = error, .n = n});
+    sweep_arm(&sweep, &(struct sweep_fault){.call = call, .error = error, .n = n});
     int r = retire(NULL);
     CHECK(sweep_disarm());
     return r;
 }
 
-/* The reclaimer is made once in a process: first it cannot be made, then the caller's mask cannot
- * be put back, which nobody is told of; then it is there. */
+/* The reclaimer is made once in a process: first there is no mask and no thread for it, then the
+ * caller's mask cannot be put back, which nobody is told of; then it is there. */
 WTEST(fault_worker, retire) {
     static const struct sweep sweep = {.name = "retire",
                                        .least = 1,
@@ -347,8 +347,10 @@ WTEST(fault_worker, retire) {
     weft_event_destroy(ev);
     pthread_sigmask(SIG_SETMASK, NULL, &before);
     for (const int *e = sweep_errnos(OS_SIGMASK); *e; e++)
-        CHECK_EQ(retire_with_failing_mask(1, -*e), -ENOMEM);
-    CHECK_EQ(retire_with_failing_mask(2, -EINVAL), 0);
+        CHECK_EQ(retire_with_failing(OS_SIGMASK, 1, -*e), -ENOMEM);
+    for (const int *e = sweep_errnos(OS_THREAD_CREATE); *e; e++)
+        CHECK_EQ(retire_with_failing(OS_THREAD_CREATE, 1, -*e), -ENOMEM);
+    CHECK_EQ(retire_with_failing(OS_SIGMASK, 2, -EINVAL), 0);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     sweep_run(&sweep);
 }
