@@ -203,6 +203,15 @@ int selector_unregister_generation(struct weft_selector *s, int fd, uint32_t gen
     return is_it ? 0 : -ENOENT;
 }
 
+void selector_note_fired(struct weft_selector *s, int fd, uint32_t generation) {
+    selector_lock(s);
+    struct selector_entry *e = entry_of(s, fd);
+    uint64_t meta = e ? atom_load(&e->meta, relaxed) : 0;
+    if (e && meta_generation(meta) == generation && (meta & META_ACTIVE))
+        entry_publish(s, e, meta | META_FIRED);
+    selector_unlock(s);
+}
+
 int weft_selector_register(weft_selector *s, int fd, uint32_t events, void *data) {
     int r = selector_check_own(s);
     return r < 0 ? r : selector_register(s, fd, events, data, NULL);

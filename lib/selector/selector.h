@@ -84,6 +84,9 @@ int selector_unregister(struct weft_selector *s, int fd);
 /* The same, but only if fd is still the one registered then: -ENOENT when its number has been
  * closed and registered anew. */
 int selector_unregister_generation(struct weft_selector *s, int fd, uint32_t generation);
+/* A ONESHOT of a worker's went off: until its next update it is not counted, and stays off in a set
+ * that is made anew. */
+void selector_note_fired(struct weft_selector *s, int fd, uint32_t generation);
 
 /* From now on the public calls refuse to change s or to select on it. Before s is shared. */
 void selector_set_private(struct weft_selector *s);

@@ -31,9 +31,11 @@ static void watch_ready(struct worker_source *source, uint32_t epoll_events) {
         events = watch->interest ? events & (watch->interest | WEFT_ERROR | WEFT_HANGUP) : 0;
     if (events == 0)
         return;
-    /* The kernel keeps it off until the next update, but a set made anew would not. */
-    if (watch->is_oneshot && !MUTANT("watch-oneshot-kept"))
+    /* The kernel keeps it off until the next update; so do the table, and a set made anew. */
+    if (watch->is_oneshot && !MUTANT("watch-oneshot-kept")) {
         watch->interest = 0;
+        selector_note_fired(watch->worker->selector, watch->fd, watch->generation);
+    }
     worker_enter(watch->worker, watch->fn);
     watch->fn(watch, events, watch->arg); /* may stop its watch: not touched again */
 }

@@ -501,17 +501,22 @@ WTEST(watch, oneshot_stays_off_when_the_set_is_made_anew) {
     pipe_make(ends);
     pipe_make(others);
     put_byte(ends[1]);
+    weft_selector *selector = weft_worker_selector(worker);
+    size_t counted = weft_selector_count(selector);
     struct watched w = {.fd = ends[0], .ask = WEFT_READ | WEFT_ONESHOT};
     struct watched other = {.fd = others[0], .ask = WEFT_READ};
     start(&w);
     start(&other);
     rt_await(&w.calls, 1);
+    check_idle();
+    CHECK_EQ(weft_selector_count(selector), counted + 1); /* the other */
     int duplicate = dup(others[0]);
     close(others[0]);
     stop(&other);
     put_byte(others[1]);
     check_idle();
     CHECK_EQ(w.calls, 1);
+    CHECK_EQ(weft_selector_count(selector), counted);
     update(&w, WEFT_READ | WEFT_ONESHOT);
     rt_await(&w.calls, 2);
     rt_end(rt);
