@@ -47,7 +47,8 @@ WEFT_API weft_stream_id weft_stream_id_of(const weft_stream *s);
  *          -EINVAL  rt is NULL, or data is NULL and len is not 0
  *          -ENOENT  the stream is gone, or there never was one of that id
  *          -ENOBUFS  together with what is unsent and under way it is more than max_pending, or a
- *                   write of the stream's own was refused, and its on_drain has not come yet
+ *                   write of the stream's own was refused, and its on_drain has not come yet;
+ *                   never for a len of 0
  *          -ENOMEM  no memory
  *          -EPERM   in a forked child
  * See:     weft_stream_write(); weft_protocol.max_pending.

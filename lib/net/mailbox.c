@@ -237,8 +237,8 @@ int weft_send(weft_runtime *rt, weft_stream_id id, const void *data, size_t len)
         r = enter(rt, id, len, &m);
     if (r < 0)
         return r;
-    weft_stream *s = at_hand(rt, m);
-    if (s || len == 0) {
+    weft_stream *s = len ? at_hand(rt, m) : NULL;
+    if (s || !len) { /* nothing always fits, wherever it comes from */
         r = s ? send_at_hand(s, data, len) : 0;
         leave(m, len);
         return r;

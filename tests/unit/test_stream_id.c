@@ -311,6 +311,27 @@ WTEST(stream_id, a_send_is_refused_while_the_stream_waits_for_on_drain_and_it_li
     net_end(&n);
 }
 
+static size_t write_too_much_then_send_nothing(weft_stream *s, const uint8_t *data, size_t len) {
+    (void)data;
+    NOTE_EQ(weft_stream_write(s, "0123456789A", 11), -ENOBUFS);
+    note(NOTE_DATA,
+         weft_send(weft_worker_runtime(weft_stream_worker(s)), weft_stream_id_of(s), "", 0));
+    return len;
+}
+
+/* As from another thread, where nobody knows why there is no room. */
+WTEST(stream_id, a_send_of_nothing_is_not_refused_at_hand_either) {
+    static const weft_protocol patient = {
+        .on_data = write_too_much_then_send_nothing, .on_drain = note_drain, .max_pending = 10};
+    struct net n = net_start(1, &patient);
+    int fd = net_dial(&n);
+    net_put(fd, "x", 1);
+    note_await(NOTE_DATA, 1);
+    CHECK_EQ(note_value(NOTE_DATA, 0), 0);
+    close(fd);
+    net_end(&n);
+}
+
 /* It fitted when it was sent; then the stream itself wrote. */
 WTEST(stream_id, a_send_that_turns_out_too_much_closes_the_stream) {
     struct hold hold;
