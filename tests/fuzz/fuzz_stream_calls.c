@@ -105,10 +105,10 @@ void model_observe(void) {
     if (out != m.out_seen)
         m.active_ns = clock_test_ns;
     m.out_seen = out;
-    MUST(out <= m.own + m.by_id, "%zu bytes out, of %zu", out, m.own + m.by_id);
-    size_t sum = out + model_pending();
+    size_t most = m.own + m.by_id + m.torn, sum = out + model_pending();
+    MUST(out <= most, "%zu bytes out, of %zu", out, most);
     /* Less where it has ended, which is not known yet. */
-    if (m.gone || m.ended || m.moving || sum < m.own + m.by_id_arrived)
+    if (m.gone || m.ended || m.moving || m.torn || sum < m.own + m.by_id_arrived)
         return;
     m.by_id_arrived = sum - m.own;
     if (model_below())
@@ -205,6 +205,8 @@ void calls_probe(void) {
         return;
     model_observe();
     check_state();
+    if (!m.ended)
+        m.torn = 0; /* it was refused, whole */
     check_sum();
 }
 
@@ -224,8 +226,10 @@ static void wrote(const char *call, size_t length, int r, int expected, bool uns
     note_faults();
     if (unsure && (r == 0 || r == -ENOBUFS))
         expected = r;
-    if (r != expected)
+    if (r != expected) {
         surprise(call, r, expected);
+        m.torn = r < 0 ? length : 0;
+    }
     if (r == 0)
         m.own += length;
     if (r == 0 && length)

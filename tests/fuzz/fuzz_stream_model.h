@@ -73,6 +73,7 @@ struct model {
     /* Output: accepted from the stream's own callbacks and tasks, and by id. */
     size_t own, by_id, by_id_arrived;
     size_t file_bytes; /* of `own` */
+    size_t torn;       /* of a write that failed: some of it may be out */
     size_t got_own, got_by_id;
     bool peer_saw_end, peer_saw_reset;
     bool refused, drain_may, drain_must, choked, choke_may, overfull;

@@ -101,7 +101,7 @@ size_t peer_read(size_t most) {
     trace("peer reads %zd", n);
     if (n > 0)
         take(bytes, (size_t)n);
-    MUST(m.got_own <= m.own && m.got_by_id <= m.by_id, "bytes that nobody wrote");
+    MUST(m.got_own <= m.own + m.torn && m.got_by_id <= m.by_id, "bytes that nobody wrote");
     if (n == 0 && !m.peer_saw_end && !m.peer_saw_reset)
         saw_end();
     if (n < 0 && errno == ECONNRESET) {
