@@ -226,8 +226,10 @@ static weft_stream *at_hand(weft_runtime *rt, struct mailbox *m) {
 static int send_at_hand(weft_stream *s, const void *data, size_t len) {
     if (s->flags & (STREAM_CLOSING | STREAM_SHUT))
         return 0;
-    bool refused = (s->flags & STREAM_REFUSED) || !output_fits(s, len);
-    return refused ? -ENOBUFS : weft_stream_write(s, data, len);
+    if (s->flags & STREAM_REFUSED || !output_fits(s, len))
+        return -ENOBUFS;
+    /* That the stream ended in it is told by on_close, as for what is sent from elsewhere. */
+    return weft_stream_write(s, data, len) == -ENOMEM ? -ENOMEM : 0;
 }
 
 int weft_send(weft_runtime *rt, weft_stream_id id, const void *data, size_t len) {

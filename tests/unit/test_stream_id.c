@@ -332,6 +332,31 @@ WTEST(stream_id, a_send_of_nothing_is_not_refused_at_hand_either) {
     net_end(&n);
 }
 
+static int resets(enum os_call call) {
+    return call == OS_SEND || call == OS_SENDMSG ? -ECONNRESET : 0;
+}
+
+static size_t send_much_to_itself(weft_stream *s, const uint8_t *data, size_t len) {
+    static const uint8_t much[100000]; /* more than waits for the callback's return */
+    (void)data;
+    note(NOTE_DATA, weft_send(weft_worker_runtime(weft_stream_worker(s)), weft_stream_id_of(s),
+                              much, sizeof much));
+    return len;
+}
+
+WTEST(stream_id, a_send_at_hand_that_finds_a_reset_is_silent_about_it) {
+    static const weft_protocol protocol = {.on_data = send_much_to_itself, .on_close = note_close};
+    seam_call_fn = resets;
+    struct net n = net_start(1, &protocol);
+    int fd = net_dial(&n);
+    net_put(fd, "x", 1);
+    note_await(NOTE_CLOSE, 1);
+    CHECK_EQ(note_value(NOTE_DATA, 0), 0);
+    CHECK_EQ(note_value(NOTE_CLOSE, 0), -ECONNRESET);
+    close(fd);
+    net_end(&n);
+}
+
 /* It fitted when it was sent; then the stream itself wrote. */
 WTEST(stream_id, a_send_that_turns_out_too_much_closes_the_stream) {
     struct hold hold;
