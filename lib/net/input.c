@@ -212,16 +212,15 @@ static void discard(weft_stream *s) {
 }
 
 /* A socket in an error state reports it once, to SO_ERROR or to recv(): a second recv() would say
- * end of file. */
+ * end of file. Where SO_ERROR cannot be had the stream ends all the same: a paused one would not
+ * hear of it again. */
 static void failed(weft_stream *s) {
-    int error = 0;
-    if (MUTANT("net-error-unseen"))
-        (void)os_getsockopt_int(s->fd, SOL_SOCKET, SO_ERROR, &(int){0});
-    else if (os_getsockopt_int(s->fd, SOL_SOCKET, SO_ERROR, &error) < 0)
+    int error = 0, unseen = 0;
+    int r = os_getsockopt_int(s->fd, SOL_SOCKET, SO_ERROR,
+                              MUTANT("net-error-unseen") ? &unseen : &error);
+    if (r == 0 && error == 0)
         return;
-    if (error == 0)
-        return;
-    stream_end(s, s->flags & STREAM_LINGER ? 0 : -error);
+    stream_end(s, s->flags & STREAM_LINGER ? 0 : r < 0 ? r : -error);
 }
 
 /* What is to be shown again comes first: received behind it, more would be kept than a protocol

@@ -401,6 +401,25 @@ WTEST(stream_input, a_reset_is_noticed_while_paused) {
     net_end(&n);
 }
 
+static _Atomic bool hidden;
+
+static int hides_options(enum os_call call) {
+    return call == OS_GETSOCKOPT && atomic_load(&hidden) ? -ENOMEM : 0;
+}
+
+WTEST(stream_input, a_reset_is_noticed_while_paused_also_where_its_error_cannot_be_read) {
+    seam_call_fn = hides_options;
+    struct net n = net_start(1, &noting);
+    int fd = net_dial(&n);
+    note_await(NOTE_OPEN, 1);
+    rt_call(net_worker_at(&n, 0), do_pause, note_stream());
+    atomic_store(&hidden, true);
+    net_reset(fd);
+    note_await(NOTE_CLOSE, 1);
+    CHECK_EQ(note_value(NOTE_CLOSE, 0), -ENOMEM);
+    net_end(&n);
+}
+
 static _Atomic int options_set;
 
 static int count_options(enum os_call call) {
