@@ -143,9 +143,7 @@ static void run_close(void *arg) {
     if (!is_here())
         return;
     calls_probe();
-    if (!m.closing)
-        m.close_ns = clock_test_ns;
-    m.closing = true;
+    model_close(clock_test_ns);
     weft_stream_close(m.s);
 }
 

@@ -41,10 +41,15 @@ static void expect_error(int error) {
     *error_word(error) |= UINT64_C(1) << ((unsigned)-error % 64);
 }
 
+static uint64_t close_timeout(void) {
+    return m.protocol->close_timeout_ns ? m.protocol->close_timeout_ns : WEFT_SEC(10);
+}
+
 static bool time_is_up(void) {
-    uint64_t closes = m.protocol->close_timeout_ns ? m.protocol->close_timeout_ns : WEFT_SEC(10);
     if (m.closing)
-        return clock_test_ns >= m.close_ns + closes;
+        return clock_test_ns >= m.close_ns + m.close_timeout_ns;
+    if (model_eof_closes() && clock_test_ns >= m.peer_end_ns + close_timeout())
+        return true;
     return m.idle_ns && !m.protocol->on_timeout && clock_test_ns >= m.active_ns + m.idle_ns;
 }
 
@@ -71,11 +76,12 @@ void model_end(int error) {
     m.closing = true;
 }
 
-static void close_begins(void) {
+void model_close(uint64_t since_ns) {
     if (m.closing)
         return;
     m.closing = true;
-    m.close_ns = clock_test_ns;
+    m.close_ns = since_ns;
+    m.close_timeout_ns = close_timeout();
 }
 
 /* Faults have an effect in the call that they hit: afterwards the model asks what it was. */
@@ -111,8 +117,10 @@ void model_observe(void) {
     if (m.gone || m.ended || m.moving || m.torn || sum < m.own + m.by_id_arrived)
         return;
     m.by_id_arrived = sum - m.own;
-    if (model_below())
+    if (m.choked && model_below()) {
         m.choked = false;
+        m.choke_may |= m.in_callback; /* it ends after it, if output is below the mark then, too */
+    }
     note_under_way();
 }
 
@@ -176,12 +184,28 @@ static void check_sum(void) {
          m.own, m.by_id);
 }
 
+/* Where writes are refused anyway they do not tell that the stream has ended or closes; a move to
+ * where it is does, and no more. */
+static void check_unseen_end(void) {
+    int r = m.ended || m.closing ? 0 : weft_stream_move(m.s, world.workers[m.worker]);
+    if (r == 0 || r == -EBUSY)
+        return;
+    if (r == -EPIPE && model_eof_closes()) {
+        model_close(m.peer_end_ns);
+        return;
+    }
+    surprise("a move to where it is", r, 0);
+    model_end(r);
+}
+
 static void check_state(void) {
     int expected = writable(), r = weft_stream_write(m.s, "", 0);
-    if (r == expected)
+    if (r == expected) {
+        check_unseen_end();
         return;
+    }
     if (r == -EPIPE && !m.shut && model_eof_closes()) {
-        close_begins();
+        model_close(m.peer_end_ns);
         return;
     }
     if (r == 0 && m.refused && !m.protocol->on_drain) {
@@ -322,7 +346,7 @@ static void call_shutdown(void) {
 static void call_close(void) {
     trace("  close");
     weft_stream_close(m.s);
-    close_begins();
+    model_close(clock_test_ns);
 }
 
 static void call_abort(void) {
@@ -365,6 +389,10 @@ static void call_set_protocol(void) {
     m.show_may = m.show_must = true;
     m.drain_must = false; /* of other marks */
     set_idle(m.protocol->idle_timeout_ns);
+    if (close_timeout() < m.close_timeout_ns) /* the one that was there when it began to wait */
+        m.close_timeout_ns = close_timeout();
+    if (model_pending() >= high_water()) /* seen where the kernel takes only some of it */
+        m.drain_may = m.choke_may = m.show_may = true;
     if (m.refused && !m.protocol->on_drain)
         m.drain_may = true;
 }
@@ -407,6 +435,11 @@ static void call_unconsumed(void) {
 
 /* --- by id ------------------------------------------------------------------------------------ */
 
+/* Unseen by us, and then what was under way is nobody's any more. */
+static bool may_have_ended(void) {
+    return m.peer_closed || m.faults || m.overfull || time_is_up() || model_eof_closes();
+}
+
 int send_by_id(size_t length) {
     const bool is_known = m.id.value[1] != 0;
     int fit = fits(length, m.by_id - m.by_id_arrived), expected = 0;
@@ -417,13 +450,16 @@ int send_by_id(size_t length) {
     trace("  send by id, %zu bytes", length);
     int r = weft_send(world.rt, m.id, bytes_by_id(m.by_id), length);
     note_faults();
-    bool unsure = expected != -ENOENT && length &&
-                  (fit == 0 || m.closing || m.ended || m.shut ||
-                   (m.refused && !m.protocol->on_drain) || (fit < 0 && m.in_callback));
+    bool unsure =
+        expected != -ENOENT && length &&
+        (fit == 0 || m.closing || m.ended || m.shut || (m.refused && !m.protocol->on_drain) ||
+         (fit < 0 && m.in_callback) || (expected < 0 && may_have_ended()));
     if (unsure && (r == 0 || r == -ENOBUFS))
         expected = r;
-    if (r == -ENOMEM && model_may_fail(r))
+    if (r == -ENOMEM && model_may_fail(r)) {
+        m.torn = length;
         return r;
+    }
     MUST(r == expected, "a send by id of %zu is %d, not %d", length, r, expected);
     if (r == 0 && length)
         m.by_id += length;
@@ -448,6 +484,7 @@ static void posted(weft_stream *s, void *arg) {
         return;
     }
     MUST(!m.gone && s == m.s, "a posted function finds another stream");
+    m.moving &= !m.closing; /* one that was closed before it left stays */
     MUST(m.opened && !m.ended && !m.moving, "a posted function runs on a stream that %s",
          !m.opened ? "is not open"
          : m.ended ? "has ended"

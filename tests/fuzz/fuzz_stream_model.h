@@ -60,14 +60,15 @@ struct model {
     bool opened, paused, shut, closing, aborted, moving, eof_told;
     bool ended; /* with `error`: on_close is owed */
     int error;
-    bool closing_told; /* on_close runs, or has */
-    bool gone;         /* and has returned */
-    uint64_t close_ns;
+    bool closing_told;                   /* on_close runs, or has */
+    bool gone;                           /* and has returned */
+    uint64_t close_ns, close_timeout_ns; /* began at the earliest, takes at least */
     bool in_callback;
 
     /* Input: the peer has sent, was shown, has been consumed. */
     size_t peer_sent, shown, consumed;
     bool peer_ended, peer_closed, peer_reset;
+    uint64_t peer_end_ns;
     bool show_may, show_must; /* what was left is shown again, without new bytes */
 
     /* Output: accepted from the stream's own callbacks and tasks, and by id. */
@@ -102,6 +103,7 @@ extern const weft_protocol fuzz_protocols[PROTOCOLS];
 void calls_make(unsigned most); /* of the input's choice, on the stream's worker, which is ours */
 void calls_probe(void);         /* is the stream what the model takes it for? */
 void model_observe(void);       /* the counters */
+void model_close(uint64_t since_ns);
 void model_end(int error);      /* on_close is owed */
 bool model_may_fail(int error); /* without that the program did anything */
 bool model_eof_closes(void);    /* the end of input does, as there is no on_eof */

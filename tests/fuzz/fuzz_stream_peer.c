@@ -101,7 +101,7 @@ size_t peer_read(size_t most) {
     trace("peer reads %zd", n);
     if (n > 0)
         take(bytes, (size_t)n);
-    MUST(m.got_own <= m.own + m.torn && m.got_by_id <= m.by_id, "bytes that nobody wrote");
+    MUST(m.got_own <= m.own + m.torn && m.got_by_id <= m.by_id + m.torn, "bytes that nobody wrote");
     if (n == 0 && !m.peer_saw_end && !m.peer_saw_reset)
         saw_end();
     if (n < 0 && errno == ECONNRESET) {
@@ -116,6 +116,7 @@ void peer_end(void) {
         return;
     trace("peer half-closes");
     m.peer_ended = true;
+    m.peer_end_ns = clock_test_ns;
     (void)shutdown(m.peer, SHUT_WR);
 }
 
@@ -131,5 +132,7 @@ void peer_close(bool reset) {
     trace("peer closes, %d unread", unread);
     close(m.peer);
     m.peer_reset = unread > 0 || (reset && m.is_tcp);
+    if (!m.peer_ended)
+        m.peer_end_ns = clock_test_ns;
     m.peer_closed = m.peer_ended = true;
 }

@@ -55,7 +55,7 @@ static void check_progress(uint32_t events) {
 }
 
 static void check_live(void) {
-    bool reads = !m.paused && !m.choked;
+    bool reads = !m.paused && !m.choked && !m.choke_may;
     MUST(m.opened || m.closing, "no on_open");
     if (m.closing)
         return;
