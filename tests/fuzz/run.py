@@ -89,7 +89,8 @@ class Run:
     def ledger(self):
         day = datetime.date.today().isoformat()
         findings = len(self.artifacts) or int(self.failed)
-        return f"| {day} | {self.target} | {self.cpu_minutes:.1f} | {self.executions} | {findings} |"
+        minutes = f"{self.seconds / 60:.1f} | {self.cpu_minutes:.1f}"
+        return f"| {day} | {self.target} | {minutes} | {self.executions} | {findings} |"
 
 
 def fuzz(chosen, minutes):
@@ -111,7 +112,7 @@ def fuzz(chosen, minutes):
         worker.start()
     for worker in workers:
         worker.join()
-    print("\n| Date | Target | CPU minutes | Executions | Findings |")
+    print("\n| Date | Target | Minutes | CPU minutes | Executions | Findings |")
     for run in sorted(done, key=lambda run: run.target):
         print(run.ledger())
     return any(run.failed for run in done)
