@@ -398,8 +398,8 @@ WEFT_API void weft_stream_abort(weft_stream *s);
 /* Moves s to another worker when the callback returns, or, from elsewhere, at the end of the
  * iteration. Its address, state and id stay; what it has not read, not sent, and its timeout go
  * along. on_move is its first callback there, or on_open if that has not been called yet. Until it
- * leaves it is for reading only: writes and a shutdown give -EBUSY. One that is closed meanwhile
- * stays.
+ * leaves it is for reading only: writes and a shutdown give -EBUSY, and a flush does nothing. One
+ * that is closed meanwhile stays.
  *
  * Thread:  owner. After the move s belongs to the thread of `to`, and to nobody on the way.
  * Returns: 0, also for its own worker, where nothing happens; or

@@ -114,12 +114,16 @@ static void depart(struct move *move) {
     (void)worker_post(to->worker, &move->task); /* its queue is open while this worker is held */
 }
 
-/* What was lent and is sent goes back to the program first, on the thread it was lent on. */
+/* What was lent and is sent goes back to the program first, on the thread it was lent on. What a
+ * release moves may have sent something just now: it leaves the next time this is called. */
 void streams_depart(struct net_worker *net) {
     if (likely(list_is_empty(&net->moves)))
         return;
+    struct list leaving;
+    list_init(&leaving);
+    list_splice(&leaving, &net->moves);
     if (net->released)
         releases_run(net);
-    for (struct list *node; (node = list_pop(&net->moves)) != NULL;)
+    for (struct list *node; (node = list_pop(&leaving)) != NULL;)
         depart(container_of(node, struct move, link));
 }

@@ -378,7 +378,7 @@ int weft_stream_writev(weft_stream *s, const struct iovec *iov, int count) {
 void weft_stream_flush(weft_stream *s) {
     if (!s || !worker_owner_check_void(s->net->worker, "weft_stream_flush"))
         return;
-    if (s->flags & STREAM_ENDED)
+    if (s->flags & (STREAM_ENDED | STREAM_MOVING)) /* what is unsent goes along */
         return;
     if (s->net->current == s && s->net->output_length)
         output_gathered_send(s);

@@ -303,7 +303,7 @@ static void finish(weft_stream *s) {
 
 /* Service. */
 
-void streams_flush(struct net_worker *net) {
+static void flush_once(struct net_worker *net) {
     streams_depart(net);
     /* Those that wait for the next iteration may have output for this one. */
     for (weft_stream *s = net->later.first; s; s = s->service) {
@@ -326,6 +326,13 @@ void streams_flush(struct net_worker *net) {
         if ((s->flags & (STREAM_ENDED | STREAM_LISTED)) == STREAM_ENDED)
             finish(s);
     }
+}
+
+/* An on_close or a release may have moved others: they leave now, as nobody asks again. */
+void streams_flush(struct net_worker *net) {
+    do
+        flush_once(net);
+    while (!list_is_empty(&net->moves));
 }
 
 static void tell_drain(weft_stream *s) {
