@@ -76,6 +76,12 @@ void model_end(int error) {
     m.closing = true;
 }
 
+/* There was no memory to keep what was too much. */
+void model_end_otherwise(int error) {
+    if (m.ended && m.error == -EMSGSIZE && model_may_fail(error))
+        m.error = error;
+}
+
 void model_close(uint64_t since_ns) {
     if (m.closing)
         return;
@@ -199,7 +205,9 @@ static void check_unseen_end(void) {
 }
 
 static void check_state(void) {
-    int expected = writable(), r = weft_stream_write(m.s, "", 0);
+    int r = weft_stream_write(m.s, "", 0);
+    model_end_otherwise(r);
+    int expected = writable();
     if (r == expected) {
         check_unseen_end();
         return;

@@ -104,7 +104,8 @@ void calls_make(unsigned most); /* of the input's choice, on the stream's worker
 void calls_probe(void);         /* is the stream what the model takes it for? */
 void model_observe(void);       /* the counters */
 void model_close(uint64_t since_ns);
-void model_end(int error);      /* on_close is owed */
+void model_end(int error); /* on_close is owed */
+void model_end_otherwise(int error);
 bool model_may_fail(int error); /* without that the program did anything */
 bool model_eof_closes(void);    /* the end of input does, as there is no on_eof */
 size_t model_out(void);         /* bytes that the kernel took */

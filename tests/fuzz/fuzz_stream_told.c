@@ -149,6 +149,7 @@ static void told_close(weft_stream *s, int error) {
     if (m.moving && !m.closing && weft_worker_current() == world.workers[m.target])
         arrived();
     MUST(weft_worker_current() == world.workers[m.worker], "on_close elsewhere");
+    model_end_otherwise(error);
     if (m.ended)
         MUST(error == m.error, "on_close(%d), not %d", error, m.error);
     else if (error == 0)
