@@ -28,9 +28,13 @@ size_t model_pending(void) {
     return m.s ? weft_stream_pending(m.s) : 0;
 }
 
+static bool is_below(size_t pending) {
+    size_t mark = high_water() < max_pending() ? high_water() : max_pending();
+    return pending < mark - mark / 2 || pending == 0;
+}
+
 bool model_below(void) {
-    size_t mark = high_water() < max_pending() ? high_water() : max_pending(), p = model_pending();
-    return p < mark - mark / 2 || p == 0;
+    return is_below(model_pending());
 }
 
 static uint64_t *error_word(int error) {
@@ -122,10 +126,13 @@ void model_observe(void) {
     /* Less where it has ended, which is not known yet. */
     if (m.gone || m.ended || m.moving || m.torn || sum < m.own + m.by_id_arrived)
         return;
-    m.by_id_arrived = sum - m.own;
-    if (m.choked && model_below()) {
+    size_t pending = model_pending(), arrived = sum - m.own - m.by_id_arrived;
+    m.by_id_arrived += arrived;
+    /* It may have been less before that arrived; in a callback the pause ends after it, if output
+     * is below the mark then, too. */
+    if (m.choked && is_below(pending - (arrived < pending ? arrived : pending))) {
         m.choked = false;
-        m.choke_may |= m.in_callback; /* it ends after it, if output is below the mark then, too */
+        m.choke_may |= m.in_callback || arrived > 0;
     }
     note_under_way();
 }
