@@ -266,8 +266,8 @@ WEFT_API void weft_listener_close(weft_listener *l);
  *          -EINVAL  s is NULL, or data is NULL and len is not 0
  *          -ENOBUFS  it does not fit into max_pending, or an earlier write did not and on_drain has
  *                   not come yet. Without on_drain the stream closes with -ENOBUFS
- *          -ENOMEM  no memory; refused like -ENOBUFS. Where it lacks for the rest of what the kernel
- *                   has begun to take, the stream closes with it
+ *          -ENOMEM  no memory; refused like -ENOBUFS. Where it lacks for the rest of what the
+ *                   kernel has begun to take, the stream closes with it
  *          -EPIPE   after weft_stream_close(), _abort() or _shutdown()
  *          -ECONNRESET, ...  the stream has failed, with that error, which on_close gets too
  *          -EPERM   on another thread; in a forked child
