@@ -40,8 +40,8 @@ typedef struct weft_watch weft_watch;
  *          -EPERM   fd is a regular file or a directory, which are always ready; on another thread;
  *                   in a forked child
  *          -ELOOP   fd is a selector that leads back to w's
- *          -EMFILE, -ENFILE  no file descriptor left; only for a watch that starts paused: the first
- *                   pause on a worker takes one, for all of its watches
+ *          -EMFILE, -ENFILE  no file descriptor left; only for a watch that starts paused: the
+ *                   first pause on a worker takes one, for all of its watches
  *          -ENOMEM  no memory; -ENOSPC  over /proc/sys/fs/epoll/max_user_watches
  * See:     epoll_ctl(2), EPOLL_CTL_ADD.
  */

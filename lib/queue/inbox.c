@@ -30,8 +30,8 @@ int inbox_push(struct inbox *inbox, struct queue_node *node) {
         return r < 0 ? r : 0;
     int saved = errno;
     static const uint64_t one = 1;
-    /* Has no reason to fail: the counter holds 2^64 - 2, and each sleep of the owner adds one. If it
-     * does, it is made again: the owner would sleep on, and everybody believe it awake. */
+    /* Has no reason to fail: the counter holds 2^64 - 2, and each sleep of the owner adds one. If
+     * it does, it is made again: the owner would sleep on, and everybody believe it awake. */
     for (int tries = MUTANT("fault-wake-once") ? 1 : WAKE_TRIES; tries > 0; tries--)
         if (os_write(inbox->fd, &one, sizeof one) == (ssize_t)sizeof one)
             break;

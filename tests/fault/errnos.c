@@ -1,6 +1,6 @@
 /* What each call may fail with, from its man page: every errno that the page lists and that the
- * arguments weft gives do not rule out for certain; of calls that older kernels or filters of system
- * calls refuse, also that. EINTR only where base/os.h lets it through. */
+ * arguments weft gives do not rule out for certain; of calls that older kernels or filters of
+ * system calls refuse, also that. EINTR only where base/os.h lets it through. */
 #include "sweep.h"
 
 #include <errno.h>

@@ -135,7 +135,7 @@ static const char *state_differs(const struct state *a, const struct state *b, b
     return NULL;
 }
 
-/* What was retired goes a grace period later, on other threads: wait for it, though not for ever. */
+/* What was retired goes a grace period later, on other threads: wait for it, but not for ever. */
 static const char *state_settles(struct state *before, struct state *after, const struct sweep *s,
                                  void *world, bool keeps_memory) {
     const struct timespec turn = {.tv_nsec = 200 * 1000};

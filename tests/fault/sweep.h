@@ -2,9 +2,9 @@
  * it makes fails: of each kind of call the 1st, the 2nd, ... with each errno of its man page, until
  * a run comes to its end without one. Allocations fail once, and then all of them from the Nth on.
  *
- * After every failure the answer is exactly that -errno, or what is documented instead; nothing has
- * changed: open files, blocked signals, live allocations, and what the sweep's snapshot looks at;
- * and the same call now succeeds. When the world is closed again nothing of it is left. */
+ * After every failure the answer is exactly that -errno, or what is documented instead; nothing
+ * has changed: open files, blocked signals, live allocations, and what the sweep's snapshot looks
+ * at; and the same call now succeeds. When the world is closed again nothing of it is left. */
 #ifndef WEFT_TESTS_FAULT_SWEEP_H
 #define WEFT_TESTS_FAULT_SWEEP_H
 
@@ -63,8 +63,8 @@ void sweep_run(const struct sweep *sweep);
 /* 0-terminated, positive. */
 const int *sweep_errnos(enum os_call call);
 
-/* By hand: from now on the nth call of that kind fails (n 0: none does, all are counted); disarmed, it
- * tells whether that came to pass. */
+/* By hand: from now on the nth call of that kind fails (n 0: none does, all are counted); disarmed,
+ * it tells whether that came to pass. */
 void sweep_arm(const struct sweep *sweep, const struct sweep_fault *fault);
 bool sweep_disarm(void);
 

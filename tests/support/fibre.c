@@ -3,7 +3,6 @@
 #include "base/sanitizer.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
@@ -63,8 +62,7 @@ static void begin(void) {
 static void *lend(void *arg) {
     struct fibre *f = arg;
     mine = f;
-    atomic_store_explicit((void *_Atomic *)&f->thread_pointer, thread_pointer(),
-                          memory_order_release);
+    __atomic_store_n(&f->thread_pointer, thread_pointer(), __ATOMIC_RELEASE);
     for (;;)
         pause(); /* on its own stack, not the fibre's */
     return NULL;
@@ -90,7 +88,7 @@ void fibre_create(struct fibre *f, void (*fn)(void *arg), void *arg) {
     if (pthread_create(&thread, NULL, lend, f) != 0)
         abort();
     pthread_detach(thread);
-    while (!atomic_load_explicit((void *_Atomic *)&f->thread_pointer, memory_order_acquire))
+    while (!__atomic_load_n(&f->thread_pointer, __ATOMIC_ACQUIRE))
         sched_yield();
 }
 
