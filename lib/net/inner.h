@@ -336,7 +336,7 @@ static inline bool stream_may_read(const weft_stream *s) {
 
 /* Did the callback that ran just now move it? The next one is called where it goes. */
 static inline bool stream_leaves(const weft_stream *s) {
-    return s->flags & STREAM_MOVING && !MUTANT("move-reads-on");
+    return s->flags & STREAM_MOVING && !MUTANT("move-reads-on") && !MUTANT("move-end-overtakes");
 }
 
 static inline size_t stream_high_water(const weft_stream *s) {
