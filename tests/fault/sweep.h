@@ -1,6 +1,7 @@
-/* The fault sweep: an operation is made again and again, and each time another one of the calls that
- * it makes fails: of each kind of call the 1st, the 2nd, ... with each errno of its man page, until
- * a run comes to its end without one. Allocations fail once, and then all of them from the Nth on.
+/* The fault sweep: an operation is made again and again, and each time another one of the calls
+ * that it makes fails: of each kind of call the 1st, the 2nd, ... with each errno of its man page,
+ * until a run comes to its end without one. Allocations fail once, and then all of them from the
+ * Nth on.
  *
  * After every failure the answer is exactly that -errno, or what is documented instead; nothing
  * has changed: open files, blocked signals, live allocations, and what the sweep's snapshot looks
