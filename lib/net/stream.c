@@ -367,6 +367,22 @@ static void show_withheld_eof(weft_stream *s) {
         stream_tell_eof(s);
 }
 
+/* One callback after the other, until one of them has moved it. */
+static void tell_what_is_due(weft_stream *s) {
+    if ((s->flags & (STREAM_UNOPENED | STREAM_CLOSING | STREAM_ENDED)) == STREAM_UNOPENED)
+        stream_open(s);
+    if (stream_leaves(s))
+        return;
+    if ((s->flags & (STREAM_DRAIN | STREAM_ENDED)) == STREAM_DRAIN && output_is_below_mark(s))
+        tell_drain(s);
+    if (stream_leaves(s))
+        return;
+    if (s->flags & STREAM_SHOW)
+        show_left_over(s);
+    if (!stream_leaves(s))
+        show_withheld_eof(s);
+}
+
 static void serve_later(weft_stream *s) {
     if (s->flags & STREAM_MOVING) {
         stream_service_soon(s);
@@ -374,15 +390,7 @@ static void serve_later(weft_stream *s) {
     }
     if (s->flags & STREAM_CONNECTING && !MUTANT("connect-opens-early"))
         return;
-    if ((s->flags & (STREAM_UNOPENED | STREAM_CLOSING | STREAM_ENDED)) == STREAM_UNOPENED)
-        stream_open(s);
-    if ((s->flags & (STREAM_DRAIN | STREAM_ENDED)) == STREAM_DRAIN && output_is_below_mark(s) &&
-        !stream_leaves(s))
-        tell_drain(s);
-    if (s->flags & STREAM_SHOW && !stream_leaves(s))
-        show_left_over(s);
-    if (!stream_leaves(s))
-        show_withheld_eof(s);
+    tell_what_is_due(s);
     /* While it waited for its turn others may have written to it: they found it listed. */
     if (!MUTANT("net-later-unflushed"))
         stream_service_soon(s);

@@ -193,21 +193,27 @@ int selector_unregister(struct weft_selector *s, int fd) {
     return e ? 0 : -ENOENT;
 }
 
+/* The entry of that registration; NULL when the number is free or another's by now. */
+static struct selector_entry *entry_of_generation(struct weft_selector *s, int fd,
+                                                  uint32_t generation) {
+    struct selector_entry *e = entry_of(s, fd);
+    return e && meta_generation(atom_load(&e->meta, relaxed)) == generation ? e : NULL;
+}
+
 int selector_unregister_generation(struct weft_selector *s, int fd, uint32_t generation) {
     selector_lock(s);
-    struct selector_entry *e = entry_of(s, fd);
-    bool is_it = e && meta_generation(atom_load(&e->meta, relaxed)) == generation;
-    if (is_it)
+    struct selector_entry *e = entry_of_generation(s, fd, generation);
+    if (e)
         entry_drop(s, fd, e);
     selector_unlock(s);
-    return is_it ? 0 : -ENOENT;
+    return e ? 0 : -ENOENT;
 }
 
 void selector_note_fired(struct weft_selector *s, int fd, uint32_t generation) {
     selector_lock(s);
-    struct selector_entry *e = entry_of(s, fd);
+    struct selector_entry *e = entry_of_generation(s, fd, generation);
     uint64_t meta = e ? atom_load(&e->meta, relaxed) : 0;
-    if (e && meta_generation(meta) == generation && (meta & META_ACTIVE))
+    if (meta & META_ACTIVE)
         entry_publish(s, e, meta | META_FIRED);
     selector_unlock(s);
 }

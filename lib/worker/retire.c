@@ -46,8 +46,8 @@ static void *probe_run(void *arg) {
 /* liburcu ends the process where it cannot make its thread. Whether there is one to be had is asked
  * just before, by making one, so that having none is an answer here. */
 static bool can_make_thread(void) {
-    static _Atomic uint32_t
-        ran; /* of the process: the thread may still wake it when we have gone */
+    /* Of the process: the thread may still wake it when we have gone. */
+    static _Atomic uint32_t ran;
     pthread_t thread;
     atom_store(&ran, 0, relaxed);
     if (os_thread_create(&thread, probe_run, &ran) < 0)
