@@ -1,13 +1,15 @@
-/* The kernel's view of an epoll set: the "tfd" lines of /proc/self/fdinfo (proc(5)). */
+/* A selector's table against the kernel's view of its epoll sets. */
 #include "sweep.h"
 
 #include "selector/internal.h"
+#include "test_selector.h"
 
 #include <inttypes.h>
-#include <stdio.h>
+
+enum { TFDS_MAX = 1024 };
 
 /* What the kernel adds to every registration by itself. */
-enum { ALWAYS = EPOLLERR | EPOLLHUP };
+static const uint32_t from_the_kernel = EPOLLERR | EPOLLHUP;
 
 static char difference[400];
 
@@ -25,36 +27,26 @@ static int count_entry(struct weft_selector *s, int fd, struct selector_entry *e
     return 0;
 }
 
-static bool is_in_table(struct weft_selector *s, int fd, uint32_t events, uint64_t cookie,
-                        uint32_t where) {
-    struct selector_entry *e = table_find(s, fd);
+static bool is_in_table(struct weft_selector *s, const struct tfd *tfd, uint32_t where) {
+    struct selector_entry *e = table_find(s, tfd->fd);
     uint64_t meta = e ? atomic_load(&e->meta) : 0;
-    if (!e || !meta_is_live(meta) || !(meta & where) || cookie != cookie_of(meta, fd))
-        return false;
-    return (events | ALWAYS) == (entry_bits(e) | ALWAYS);
+    return e && meta_is_live(meta) && (meta & where) && tfd->cookie == cookie_of(meta, tfd->fd) &&
+           tfd->events == (entry_bits(e) & ~from_the_kernel);
 }
 
 /* The registrations of one set; -1 if one is not as in the table. */
 static int compare_set(struct weft_selector *s, int set_fd, uint32_t where) {
-    char path[64], line[256];
-    int count = 0;
-    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", set_fd);
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return -1;
-    while (count >= 0 && fgets(line, sizeof line, f)) {
-        int fd;
-        uint32_t events;
-        uint64_t cookie;
-        if (sscanf(line, "tfd: %d events: %" SCNx32 " data: %" SCNx64, &fd, &events, &cookie) != 3)
-            continue;
-        count++;
-        if (!is_in_table(s, fd, events, cookie, where)) {
-            snprintf(difference, sizeof difference, "the table does not have: %s", line);
-            count = -1;
+    static struct tfd list[TFDS_MAX];
+    int fdinfo = tfd_open(set_fd);
+    int count = tfd_read(fdinfo, list, TFDS_MAX);
+    close(fdinfo);
+    for (int i = 0; i < count; i++)
+        if (!is_in_table(s, &list[i], where)) {
+            snprintf(difference, sizeof difference,
+                     "the table does not have fd %d with events %" PRIx32 ", cookie %" PRIx64,
+                     list[i].fd, list[i].events, list[i].cookie);
+            return -1;
         }
-    }
-    fclose(f);
     return count;
 }
 

@@ -150,14 +150,9 @@ static size_t scene_snapshot(void *world, void *buffer, size_t size) {
 
 void scene_check_table(const struct scene *c) {
     static struct lines l;
-    int active = 0, parked = 0;
     lines_take(&l, c->s, false);
-    for (int i = 0; i < l.count; i++) {
-        active += (l.line[i].flags & META_ACTIVE) != 0;
-        parked += (l.line[i].flags & META_PARKED) != 0;
-    }
-    CHECK_EQ(l.kernel.active_count, active);
-    CHECK_EQ(l.kernel.parked_count, parked);
+    const char *difference = sweep_selector_differs(c->s);
+    CHECK_MSG(!difference, "%s", difference);
 }
 
 /* --- the sweep ------------------------------------------------------------------------------- */

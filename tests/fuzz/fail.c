@@ -1,15 +1,11 @@
 /* A CHECK that fails ends the process in a way that libFuzzer keeps the input for. */
+#include "failure.h"
 #include "wtest.h"
-
-#include <stdarg.h>
-#include <stdio.h>
 
 _Noreturn void wtest_fail(const char *file, int line, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "%s:%d: ", file, line);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    failure_say(file, line, format, arguments);
     va_end(arguments);
     abort();
 }

@@ -2,6 +2,7 @@
  * worker that gives back meanwhile. */
 #include "runtime/runtime.h"
 
+#include "sched_runtime.h"
 #include "scheduler.h"
 #include "wtest.h"
 
@@ -15,7 +16,6 @@ enum { POSTERS = 3, EACH = 3, BEFORE = 4, ALL = BEFORE + POSTERS * EACH, SCHEDUL
 static struct {
     weft_runtime *rt;
     unsigned runs[ALL], total;
-    bool ended;
 } s;
 
 static void run_once(void *arg) {
@@ -38,36 +38,20 @@ static void run_poster(void *arg) {
         post(first + i);
 }
 
-static void run_worker(void *arg) {
-    worker_run(arg);
-    s.ended = true;
-}
-
-static void run_sentinel(void *arg) {
-    sentinel_run(arg);
-}
-
 static void setup(uint64_t seed) {
     static const char *const names[] = {"poster-0", "poster-1", "poster-2"};
-    const weft_runtime_options options = {
-        .workers = 1, .grace_ns = WEFT_FOREVER, .stall_ns = WEFT_FOREVER};
     (void)seed;
     memset(&s, 0, sizeof s);
     seam_node_stripes = 1;
-    if (weft_runtime_create(&options, &s.rt) < 0)
-        abort();
-    (void)weft_runtime_set_spin(s.rt, WEFT_SPIN_NEVER);
+    s.rt = sched_runtime_create(&(const weft_runtime_options){.workers = 1});
     for (unsigned i = 0; i < BEFORE; i++)
         post(i);
-    sched_spawn("worker", run_worker, weft_runtime_worker(s.rt, 0));
-    sched_spawn("sentinel", run_sentinel, s.rt);
     for (uintptr_t i = 0; i < POSTERS; i++)
         sched_spawn(names[i], run_poster, (void *)i);
 }
 
 static const char *verdict(void) {
-    const char *wrong = s.ended ? NULL : "the worker did not end";
-    weft_runtime_destroy(s.rt);
+    const char *wrong = sched_runtime_destroy(s.rt, NULL);
     for (unsigned i = 0; i < ALL; i++)
         if (s.runs[i] != 1)
             wrong = "a function did not run once";

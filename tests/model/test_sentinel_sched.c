@@ -5,6 +5,7 @@
  * looks, so that a seed says all. */
 #include "runtime/processes.h"
 
+#include "sched_runtime.h"
 #include "scheduler.h"
 #include "wtest.h"
 
@@ -17,38 +18,10 @@
 
 enum { WORKERS = 2, SIGNALS = 5, CHILDREN = 3, SCHEDULES = 3400 };
 
-static struct {
-    weft_runtime *rt;
-    unsigned ended; /* workers */
-} s;
-
-static void run_worker(void *arg) {
-    worker_run(arg);
-    s.ended++;
-}
-
-static void run_sentinel(void *arg) {
-    sentinel_run(arg);
-}
-
-static void set_up(const int *numbers, uint64_t stall_ns) {
-    const weft_runtime_options options = {
-        .workers = WORKERS, .grace_ns = WEFT_FOREVER, .stall_ns = stall_ns, .signals = numbers};
-    s.ended = 0;
-    if (weft_runtime_create(&options, &s.rt) < 0)
-        abort();
-    (void)weft_runtime_set_spin(s.rt, WEFT_SPIN_NEVER);
-    sched_spawn("worker-0", run_worker, weft_runtime_worker(s.rt, 0));
-    sched_spawn("worker-1", run_worker, weft_runtime_worker(s.rt, 1));
-}
-
-static const char *tear_down(const char *wrong) {
-    weft_runtime_destroy(s.rt);
-    return s.ended == WORKERS ? wrong : "a worker did not end";
-}
+static weft_runtime *rt;
 
 static void post_to(unsigned index, weft_task *task) {
-    SCHED_CHECK(weft_post(weft_runtime_worker(s.rt, index), task) == 0);
+    SCHED_CHECK(weft_post(weft_runtime_worker(rt, index), task) == 0);
 }
 
 /* --- signals -------------------------------------------------------------------------------------
@@ -72,7 +45,7 @@ static void signal_seen(const struct signalfd_siginfo *info, void *arg) {
     SCHED_CHECK(sig.count[i] < SIGNALS);
     sig.seen[i][sig.count[i]++] = info->ssi_int;
     if (sig.count[1] == SIGNALS)
-        weft_runtime_stop(s.rt);
+        weft_runtime_stop(rt);
 }
 
 static void stop_watch(weft_task *task) {
@@ -116,8 +89,8 @@ static void setup_signals(uint64_t seed) {
     (void)seed;
     const int numbers[] = {SIGRTMIN, 0};
     memset(&sig, 0, sizeof sig);
-    set_up(numbers, WEFT_FOREVER);
-    sched_spawn("sentinel", run_sentinel, s.rt);
+    rt =
+        sched_runtime_create(&(const weft_runtime_options){.workers = WORKERS, .signals = numbers});
     sched_spawn("player", play_signals, NULL);
 }
 
@@ -128,7 +101,7 @@ static const char *verdict_signals(void) {
             wrong = "a signal was lost, doubled or overtaken";
     if (sig.after_stop)
         wrong = "a watch was called after its stop";
-    return tear_down(wrong);
+    return sched_runtime_destroy(rt, wrong);
 }
 
 WTEST(sentinel_sched, a_stopped_watch_is_not_called_and_the_other_has_every_signal) {
@@ -178,10 +151,10 @@ static void play_children(void *arg) {
     kin.watch.run = watch_children;
     kin.stop.run = stop_child;
     post_to(0, &kin.watch);
-    if (weft_post(weft_runtime_worker(s.rt, 0), &kin.stop) < 0)
+    if (weft_post(weft_runtime_worker(rt, 0), &kin.stop) < 0)
         sched_fail("refused before the stop");
     sched_step();
-    weft_runtime_stop(s.rt);
+    weft_runtime_stop(rt);
 }
 
 static void setup_children(uint64_t seed) {
@@ -195,8 +168,7 @@ static void setup_children(uint64_t seed) {
         if (kin.pids[i] < 0 || waitid(P_PID, (id_t)kin.pids[i], &info, WEXITED | WNOWAIT) < 0)
             abort();
     }
-    set_up(NULL, WEFT_FOREVER);
-    sched_spawn("sentinel", run_sentinel, s.rt);
+    rt = sched_runtime_create(&(const weft_runtime_options){.workers = WORKERS});
     sched_spawn("player", play_children, NULL);
 }
 
@@ -214,7 +186,7 @@ static const char *verdict_children(void) {
     }
     if (kin.after_stop)
         wrong = "a handle was called after its stop";
-    return tear_down(wrong);
+    return sched_runtime_destroy(rt, wrong);
 }
 
 WTEST(sentinel_sched, a_child_is_told_of_once_or_was_stopped_through_any_stop) {
@@ -253,7 +225,7 @@ static void stall(void) {
     if (++dog.noticed < STALLS)
         post_stall();
     else
-        weft_runtime_stop(s.rt);
+        weft_runtime_stop(rt);
 }
 
 static void stall_in_task(weft_task *task) {
@@ -275,7 +247,7 @@ static void post_stall(void) {
     static const uint64_t one = 1;
     unsigned to = (unsigned)sched_random(WORKERS);
     weft_task *task = &dog.tasks[dog.noticed];
-    dog.stalls = stat_read(&weft_runtime_worker(s.rt, to)->stalls);
+    dog.stalls = stat_read(&weft_runtime_worker(rt, to)->stalls);
     task->run = stall_in_task;
     if (sched_random(4) == 0)
         post_to(to, task);
@@ -317,8 +289,10 @@ static void setup_watchdog(uint64_t seed) {
     for (unsigned i = 0; i < WORKERS; i++)
         dog.fds[i] = os_eventfd();
     sched_on_call(let_time_pass);
-    set_up(NULL, WEFT_MSEC(4)); /* a look each millisecond */
-    sched_spawn("sentinel", run_timely_sentinel, s.rt);
+    rt = sched_runtime_make(&(const weft_runtime_options){
+        .workers = WORKERS, .stall_ns = WEFT_MSEC(4)}); /* a look each millisecond */
+    sched_runtime_spawn_workers(rt);
+    sched_spawn("sentinel", run_timely_sentinel, rt);
     sched_spawn("player", play_stalls, NULL);
 }
 
@@ -326,7 +300,7 @@ static const char *verdict_watchdog(void) {
     const char *wrong = dog.noticed == STALLS ? NULL : "a stall was not noticed";
     sched_on_call(NULL);
     clock_test_ns = 0;
-    wrong = tear_down(wrong);
+    wrong = sched_runtime_destroy(rt, wrong);
     for (unsigned i = 0; i < WORKERS; i++)
         os_close(dog.fds[i]);
     return wrong;

@@ -3,6 +3,7 @@
  * on. What the threads of a runtime run is run here by threads of the schedule. */
 #include "runtime/runtime.h"
 
+#include "sched_runtime.h"
 #include "scheduler.h"
 #include "wtest.h"
 
@@ -25,7 +26,6 @@ static struct {
     struct item items[POSTERS][EACH];
     unsigned chained, chained_runs; /* posted by tasks */
     unsigned broadcasts, broadcast_runs[WORKERS];
-    unsigned ended; /* workers */
 } s;
 
 static void chained_run(void *arg) {
@@ -66,27 +66,18 @@ static void broadcast(void *arg) {
     }
 }
 
-static void run_worker(void *arg) {
-    worker_run(arg);
-    s.ended++;
-}
-
-static void run_sentinel(void *arg) {
-    sentinel_run(arg);
-}
-
 static void ask_stop(void *arg) {
     weft_runtime_stop(arg);
 }
 
-static void set_up(void) {
-    const weft_runtime_options options = {.workers = WORKERS, .grace_ns = WEFT_FOREVER};
+/* The watchdog is as it is by default. */
+static const weft_runtime_options options = {.workers = WORKERS, .stall_ns = WEFT_MSEC(100)};
+
+static void set_up(weft_runtime *rt) {
     memset(&s, 0, sizeof s);
+    s.rt = rt;
     for (unsigned i = 0; i < POSTERS * EACH; i++)
         s.items[i / EACH][i % EACH].result = -ESHUTDOWN; /* until posted */
-    if (weft_runtime_create(&options, &s.rt) < 0)
-        abort();
-    (void)weft_runtime_set_spin(s.rt, WEFT_SPIN_NEVER);
 }
 
 static const char *nothing_lost(void) {
@@ -103,20 +94,12 @@ static const char *nothing_lost(void) {
     return NULL;
 }
 
-static const char *verdict(void) {
-    weft_runtime_destroy(s.rt); /* never started as far as it knows: queues are closed and empty */
-    return nothing_lost();
-}
-
 /* --- the whole of it ----------------------------------------------------------------------------
  */
 
 static void setup_stop(uint64_t seed) {
     (void)seed;
-    set_up();
-    sched_spawn("worker-0", run_worker, weft_runtime_worker(s.rt, 0));
-    sched_spawn("worker-1", run_worker, weft_runtime_worker(s.rt, 1));
-    sched_spawn("sentinel", run_sentinel, s.rt);
+    set_up(sched_runtime_create(&options));
     sched_spawn("poster-0", post, s.items[0]);
     sched_spawn("poster-1", post, s.items[1]);
     sched_spawn("caster", broadcast, NULL);
@@ -124,9 +107,8 @@ static void setup_stop(uint64_t seed) {
 }
 
 static const char *verdict_stop(void) {
-    if (s.ended != WORKERS)
-        return "a worker did not end";
-    return verdict();
+    const char *wrong = sched_runtime_destroy(s.rt, NULL);
+    return wrong ? wrong : nothing_lost();
 }
 
 WTEST(stop_sched, accepted_runs_once_through_any_stop) {
@@ -146,13 +128,18 @@ static void close_all(void *arg) {
 
 static void setup_gate(uint64_t seed) {
     (void)seed;
-    set_up();
+    set_up(sched_runtime_make(&options));
     sched_spawn("caster-0", broadcast, NULL);
     sched_spawn("caster-1", broadcast, NULL);
     sched_spawn("closer", close_all, NULL);
 }
 
+static const char *verdict_gate(void) {
+    weft_runtime_destroy(s.rt); /* never started as far as it knows: queues are closed and empty */
+    return nothing_lost();
+}
+
 WTEST(stop_sched, broadcast_reaches_all_or_none) {
-    static const struct sched_test test = {"gate", setup_gate, verdict};
+    static const struct sched_test test = {"gate", setup_gate, verdict_gate};
     CHECK(sched_explore(&test, SCHEDULES));
 }

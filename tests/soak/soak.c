@@ -1,13 +1,13 @@
 /* weft-soak [--minutes=N | --seconds=N] [--epoch=SECONDS]: the epochs, one after the other, and the
  * report. The seed is WTEST_SEED, else the time. Exits with 0 when the books balance and nothing
  * grows. */
+#include "failure.h"
 #include "soak.h"
 #include "soak_network.h"
 #include "soak_signals.h"
 #include "soak_world.h"
 
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -70,9 +70,7 @@ _Noreturn void wtest_fail(const char *file, int line, const char *format, ...);
 _Noreturn void wtest_fail(const char *file, int line, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "%s:%d: ", file, line);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    failure_say(file, line, format, arguments);
     va_end(arguments);
     _exit(1);
 }

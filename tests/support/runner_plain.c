@@ -3,11 +3,10 @@
  *   unit-plain [--list] [--no-fork] [--jobs=N] [suite/name ...]     a filter may end in '*'
  *
  * Exit status 0 when all passed and at least one ran. */
+#include "failure.h"
 #include "wtest.h"
 
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,11 +23,8 @@ void wtest_register(struct wtest_case *test) {
 _Noreturn void wtest_fail(const char *file, int line, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "%s:%d: ", file, line);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    failure_say(file, line, format, arguments);
     va_end(arguments);
-    fflush(stderr);
     _exit(EXIT_FAILED); /* other threads may still run: no destructors under them */
 }
 

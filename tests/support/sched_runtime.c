@@ -18,17 +18,26 @@ static void run_sentinel(void *arg) {
     sentinel_run(arg);
 }
 
-weft_runtime *sched_runtime_create(const weft_runtime_options *options) {
-    static const char *const names[] = {"worker-0", "worker-1", "worker-2", "worker-3"};
+weft_runtime *sched_runtime_make(const weft_runtime_options *options) {
     weft_runtime_options o = *options;
     weft_runtime *rt = NULL;
     o.grace_ns = o.grace_ns ? o.grace_ns : WEFT_FOREVER;
     o.stall_ns = o.stall_ns ? o.stall_ns : WEFT_FOREVER;
-    ended = 0;
     if (weft_runtime_create(&o, &rt) < 0 || weft_runtime_set_spin(rt, WEFT_SPIN_NEVER) < 0)
         abort();
-    for (unsigned i = 0; i < o.workers; i++)
+    return rt;
+}
+
+void sched_runtime_spawn_workers(weft_runtime *rt) {
+    static const char *const names[] = {"worker-0", "worker-1", "worker-2", "worker-3"};
+    ended = 0;
+    for (unsigned i = 0; i < weft_runtime_worker_count(rt); i++)
         sched_spawn(names[i], run_worker, weft_runtime_worker(rt, i));
+}
+
+weft_runtime *sched_runtime_create(const weft_runtime_options *options) {
+    weft_runtime *rt = sched_runtime_make(options);
+    sched_runtime_spawn_workers(rt);
     sched_spawn("sentinel", run_sentinel, rt);
     return rt;
 }
