@@ -5,11 +5,11 @@
 
 #include <weft.h>
 
-/* The runtime alone, and its workers, where a test brings another sentinel, or no thread at all. */
+/* The runtime alone, and its workers, where a test brings another sentinel or no thread at all. */
 weft_runtime *sched_runtime_make(const weft_runtime_options *options);
 void sched_runtime_spawn_workers(weft_runtime *rt);
 
-/* Both, with sentinel; four workers at most. They do not spin, and durations that are 0 are for ever. */
+/* Both, with sentinel; at most four workers. They do not spin; durations of 0 are for ever. */
 weft_runtime *sched_runtime_create(const weft_runtime_options *options);
 
 /* `wrong`, or, if that is NULL, what else is. */
